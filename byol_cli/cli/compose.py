@@ -1,0 +1,124 @@
+"""From the words on the command line to a checked configuration, or one line that says what is wrong with them."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from byol_cli.schema.command import OPTIONS
+from byol_cli.schema.errors import InputError
+from byol_cli.schema.load import CONFIG_DIR, load, nearest
+
+T = TypeVar("T")
+
+GROUPS = frozenset(path.name for path in CONFIG_DIR.iterdir() if path.is_dir())
+SEVERAL = frozenset({"evaluation"})  # groups that take a list of options
+QUOTING = "put a value that holds = , or a bracket in quotes, such as 'dataset.root=\"a=b\"'"
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Hydra's own flags, and the overrides; raises InputError for a flag that is not known."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise InputError(f"{message}; --help shows what can be typed")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    arguments = parser.parse_intermixed_args(list(argv))
+    for flag in ("config_path", "experimental_rerun"):
+        if getattr(arguments, flag):
+            raise InputError(f"--{flag.replace('_', '-')} is not supported here; --config-dir adds a folder of configs")
+    return arguments
+
+
+def parse_overrides(words: Sequence[str]) -> list[Override]:
+    """Hydra's reading of `key=value` words; raises InputError for one that cannot be read."""
+    parsed = []
+    for word in words:
+        try:
+            parsed += OverridesParser.create().parse_overrides([word])
+        except OverrideParseException:
+            raise InputError(f"{word}: cannot be read as setting=value; {QUOTING}") from None
+    return parsed
+
+
+def compose_config(config_name: str, words: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
+    """Let Hydra compose `config_name` with the overrides `words`; Hydra's own node is in it too.
+
+    A setting that does not exist is added rather than refused, so that `load_config` can name the nearest right one.
+
+    Raises:
+        InputError: what Hydra or OmegaConf refuses.
+    """
+    parsed = parse_overrides(words)
+    for override in parsed:
+        _check_choice(override)
+    overrides = [_lenient(override) for override in parsed]
+    search = [f"hydra.searchpath=[file://{config_dir}]"] if config_dir else []
+    try:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return compose(config_name, overrides=[*search, *overrides], return_hydra_config=True)
+    except MissingConfigException as error:
+        raise InputError(_missing_option(error, words)) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(one_line(error)) from None
+
+
+def load_config(schema: type[T], composed: DictConfig) -> T:
+    """Check what was composed against `schema`; raises InputError."""
+    values = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    try:
+        plain: Any = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key} has no value; give {error.full_key}=VALUE") from None
+    except OmegaConfBaseException as error:
+        raise InputError(one_line(error)) from None
+    return load(schema, plain, OPTIONS)
+
+
+def quoted(value: object) -> str:
+    """`value` as Hydra's override grammar takes it whatever is in it."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def one_line(error: Exception) -> str:
+    """The first sentences of a message that comes in several lines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=")))
+
+
+def _lenient(override: Override) -> str:
+    key = override.key_or_group
+    is_value = override.type is not None and override.type.name == "CHANGE" and key.split("@")[0] not in GROUPS
+    word = override.input_line or ""
+    return f"++{word}" if is_value and not key.startswith("hydra") else word
+
+
+def _check_choice(override: Override) -> None:
+    group = override.key_or_group
+    if group not in GROUPS or override.is_delete() or override.is_sweep_override():
+        return
+    value = override.value()
+    names = value if isinstance(value, list) and group in SEVERAL else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{override.input_line} must be one of {', '.join(_options(group))}")
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+
+
+def _missing_option(error: MissingConfigException, words: Sequence[str]) -> str:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if group not in GROUPS:
+        return one_line(error)
+    known = _options(group)
+    return f"{group}={option} must be one of {', '.join(known)}{nearest(option, known)}"

@@ -1,0 +1,87 @@
+"""From a data set's configuration to the splits of a run."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from byol_cli.data.digits import read_digits
+from byol_cli.data.image_folder import read_image_folder
+from byol_cli.data.imagenet import read_imagenet
+from byol_cli.data.images import ImageSet
+from byol_cli.data.sources import Sources, Splits, Subset
+from byol_cli.data.splits import Split, hold_out
+from byol_cli.data.synthetic import read_synthetic
+from byol_cli.data.torchvision_sets import read_cifar10, read_cifar100, read_stl10
+from byol_cli.schema.dataset import DatasetConfig
+
+# Each takes the dataclass that has the same key in byol_cli.schema.dataset.DATASETS.
+DATASETS: dict[str, Callable[[Any], Sources]] = {
+    "digits": read_digits,
+    "image_folder": read_image_folder,
+    "cifar10": read_cifar10,
+    "cifar100": read_cifar100,
+    "stl10": read_stl10,
+    "imagenet": read_imagenet,
+    "synthetic": read_synthetic,
+}
+
+
+def build_splits(config: DatasetConfig, *, channels: int | None = None, log: Callable[[str], None]) -> Splits:
+    """Read a data set and hold the selection split out of its training images.
+
+    Args:
+        config: the data set's options.
+        channels: what every image is converted to, before `dataset.channels`; None leaves that to the option.
+        log: is told in one line what was taken as labels, and how many images are in each split.
+
+    Raises:
+        InputError: the data is missing, damaged or does not fit the configuration.
+    """
+    sources = DATASETS[config.name](config)
+    origin = sources.origin
+    if config.labels == "none":
+        sources = sources.change(lambda images: images.without_labels())
+        origin = "no labels (dataset.labels=none)"
+    wanted = channels or config.channels
+    if wanted is not None:
+        sources = sources.change(lambda images: images.with_channels(wanted))
+    splits = _split(sources, config)
+    test = f"{len(splits.test):,} for the test" if splits.test is not None else "no test images"
+    log(
+        f"{config.name}: {origin}; {len(splits.pretrain):,} images to train on, {len(splits.selection):,} held out "
+        f"for selection, {test} (dataset.split_seed={config.split_seed})"
+    )
+    return splits
+
+
+def _split(sources: Sources, config: DatasetConfig) -> Splits:
+    rest, selection = hold_out(
+        sources.labelled, config.selection_fraction, seed=config.split_seed, split=Split.SELECTION
+    )
+    pretrain = rest if sources.pretrain.images is sources.labelled.images else sources.pretrain
+    train = rest.labelled()
+    test = None if sources.test is None else sources.test.labelled()
+    return Splits(
+        pretrain=pretrain,
+        train=train,
+        selection=selection,
+        test=test,
+        class_names=sources.labelled.images.class_names,
+        fingerprint=_fingerprint([pretrain, train, selection, test]),
+        channels=pretrain.images.channels,
+    )
+
+
+def _fingerprint(parts: list[Subset | None]) -> str:
+    digest = hashlib.sha256()
+    known: dict[ImageSet, str] = {}
+    for part in parts:
+        if part is None:
+            continue
+        if part.images not in known:
+            known[part.images] = part.images.fingerprint()
+        digest.update(known[part.images].encode())
+        digest.update(part.indices.data)
+        if part.labels is not None:
+            digest.update(part.labels.data)
+    return digest.hexdigest()

@@ -1,0 +1,154 @@
+"""From a file to uint8 pixels: pictures by Pillow, `.npy` arrays of any channel count by NumPy.
+
+torchvision's decoders, a tenth faster on JPEG, give the same pixels, but they are to be removed from it (its 0.29 warns).
+
+A picture's content says what it is, not its extension. What is transparent lies on white, as on a page.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from byol_cli.schema.errors import InputError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
+
+# Pillow is held to these, because some of its other readers start programs (EPS) or fetch more files.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_WHITES: dict[str, tuple[int, ...]] = {
+    "I;16": (65535,),
+    "I;16B": (65535,),
+    "I;16L": (65535,),
+    "I": (255, 65535, 2**32 - 1),
+    "F": (1, 255, 65535),
+}
+_GRAY_MODES = ("1", "L", "LA", *_WHITES)
+_LUMA = (19595, 38470, 7471)  # ITU-R 601-2 in units of 1 / 65536, as Pillow has it
+_CONVERTED_AT_ONCE = 1024
+
+
+def decode(path: str, channels: int) -> Tensor:
+    """Read one image, upright by its EXIF orientation; of an animation the first frame.
+
+    Returns:
+        uint8 (channels, height, width).
+
+    Raises:
+        InputError: in one line, the file and why it cannot be had with so many channels.
+    """
+    with _refused_by_name(path):
+        data = np.fromfile(path, dtype=np.uint8)
+        image = _decode_array(data) if _is_array(path) else _decode_picture(data, gray=channels == 1)
+        return to_channels(image, channels)
+
+
+def count_channels(path: str) -> int:
+    """The channels that a file has of its own, 1 or 3 for a picture; raises InputError as `decode` does."""
+    with _refused_by_name(path):
+        if _is_array(path):
+            return len(_decode_array(np.fromfile(path, dtype=np.uint8)))
+        with Image.open(path, formats=_FORMATS) as picture:
+            return 1 if picture.mode in _GRAY_MODES else 3
+
+
+def to_channels(images: Tensor, channels: int) -> Tensor:
+    """Gray to red, green and blue by repetition, the other way by ITU-R 601 luma.
+
+    Args:
+        images: uint8 (..., channels, height, width), one image or a batch.
+        channels: how many are wanted.
+
+    Raises:
+        InputError: there is no such conversion.
+    """
+    own = images.shape[-3]
+    if own == channels:
+        return images
+    if (own, channels) == (1, 3):
+        return images.expand(*images.shape[:-3], 3, -1, -1).contiguous()
+    if (own, channels) == (3, 1):
+        planes = images.reshape(-1, *images.shape[-3:])
+        return torch.cat([_luma(part) for part in planes.split(_CONVERTED_AT_ONCE)]).view(
+            *images.shape[:-3], 1, *images.shape[-2:]
+        )
+    raise InputError(f"{own} channels cannot become {channels}; dataset.channels converts 1 to 3 and 3 to 1")
+
+
+def _luma(images: Tensor) -> Tensor:
+    red, green, blue = (weight * plane.int() for weight, plane in zip(_LUMA, images.unbind(-3), strict=True))
+    return ((red + green + blue + 2**15) >> 16).to(torch.uint8)
+
+
+@contextmanager
+def _refused_by_name(path: str) -> Iterator[None]:
+    """Turn whatever goes wrong with a file into an InputError of one line that names it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path}: this is no image in a format that is read here, or its beginning is damaged"
+        ) from None
+    # Decoders meet a damaged file with every kind of exception: ValueError, SyntaxError, struct.error, IndexError ...
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: the image cannot be read: {reason}") from error
+
+
+def _is_array(path: str) -> bool:
+    return path.lower().endswith(".npy")
+
+
+def _decode_array(data: np.ndarray) -> Tensor:
+    values = np.load(BytesIO(data.data), allow_pickle=False)
+    if values.dtype != np.uint8 or values.ndim not in (2, 3) or values.size == 0:
+        raise InputError(
+            f"{values.dtype} values of shape {values.shape}; "
+            "an array must be uint8, (height, width) or (height, width, channels)"
+        )
+    return _to_planes(values)
+
+
+def _decode_picture(data: np.ndarray, *, gray: bool) -> Tensor:
+    picture: Image.Image = Image.open(BytesIO(data.data), formats=_FORMATS)
+    ImageOps.exif_transpose(picture, in_place=True)
+    if picture.mode in _WHITES:
+        picture = _to_eight_bits(picture)
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    mode = "L" if gray else "RGB"
+    pixels = np.array(picture if picture.mode == mode else picture.convert(mode))
+    return _to_planes(pixels)
+
+
+def _to_eight_bits(picture: Image.Image) -> Image.Image:
+    """Scale gray of 16 bits, 32 bits or floating point so that its white becomes 255.
+
+    PNG and PGM tell their depth: their white is 65535. A TIFF of 32 bits does not tell how many of them it uses: there,
+    white is the smallest usual one that no pixel exceeds.
+    """
+    values = np.asarray(picture).astype(np.float64)
+    usual = _WHITES["I;16" if picture.mode == "I" and picture.format != "TIFF" else picture.mode]
+    if usual[-1] == 2**32 - 1:
+        values %= 2**32  # Pillow shows unsigned values above 2**31 as negative ones.
+    white = next((white for white in usual if values.max() <= white), None)
+    if white is None or not values.min() >= 0:
+        raise InputError(
+            f"gray values from {values.min():g} to {values.max():g}; they must lie between 0 and {usual[-1]}"
+        )
+    return Image.fromarray((values * (255 / white) + 0.5).astype(np.uint8))
+
+
+def _to_planes(pixels: np.ndarray) -> Tensor:
+    """Channels first without moving a byte: the strides stay those of channels last, which crop and resize twice as fast."""
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)

@@ -1,0 +1,128 @@
+"""The two kinds of image sets: an array in memory, or files that are decoded when they are asked for."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from byol_cli.data.decode import decode, to_channels
+from byol_cli.data.path_table import PathTable
+from byol_cli.schema.errors import InputError
+
+MAX_SIZES_IN_FINGERPRINT = 4096
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayImages:
+    """Images in memory.
+
+    Attributes:
+        images: uint8 (images, channels, height, width).
+        labels: int64 (images,), each image's place in `class_names`, -1 for none; None where the set has no labels.
+        class_names: empty where the set has no labels.
+        title: what an image's name begins with.
+    """
+
+    images: Tensor
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    title: str = "image"
+
+    def __len__(self) -> int:
+        """Number of images in the set."""
+        return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        """The images' channel count."""
+        return self.images.shape[1]
+
+    def name(self, index: int) -> str:
+        """What people call the image."""
+        return f"{self.title}/{index}"
+
+    def image(self, index: int) -> Tensor:
+        """One image, uint8 (channels, height, width)."""
+        return self.images[index]
+
+    def with_channels(self, channels: int) -> "ArrayImages":
+        """The same images in gray (1) or in red, green and blue (3); raises InputError where there is no conversion."""
+        return replace(self, images=to_channels(self.images, channels))
+
+    def without_labels(self) -> "ArrayImages":
+        """The same images, their labels forgotten."""
+        return replace(self, labels=None, class_names=())
+
+    def fingerprint(self) -> str:
+        """SHA-256 over shape and pixels, in hexadecimal."""
+        digest = hashlib.sha256(f"{tuple(self.images.shape)}".encode())
+        digest.update(self.images.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FileImages:
+    """Images in files.
+
+    Attributes:
+        paths: where they lie.
+        channels: what they are decoded to.
+        labels: int64 (images,), each image's place in `class_names`, -1 for none; None where the set has no labels.
+        class_names: empty where the set has no labels.
+    """
+
+    paths: PathTable
+    channels: int
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of images in the set."""
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        """What people call the image."""
+        return self.paths.name(index)
+
+    def image(self, index: int) -> Tensor:
+        """One image, uint8 (channels, height, width); raises InputError where its file cannot be read."""
+        return decode(self.paths[index], self.channels)
+
+    def with_channels(self, channels: int) -> "FileImages":
+        """The same images, decoded to `channels` from now on."""
+        return replace(self, channels=channels)
+
+    def without_labels(self) -> "FileImages":
+        """The same images, their labels forgotten."""
+        return replace(self, labels=None, class_names=())
+
+    def fingerprint(self) -> str:
+        """SHA-256 over channels, count, all names below their roots, and sizes, in hexadecimal.
+
+        Sizes are those of at most 4,096 files, evenly spread: asking a network drive for a million takes many minutes.
+        Roots do not count: a data set that moved is the same data set.
+
+        Raises:
+            InputError: a file has gone.
+        """
+        digest = hashlib.sha256(f"{len(self)} {self.channels}".encode())
+        for part in (self.paths.blob, self.paths.offsets, self.paths.root_index):
+            digest.update(part.data)
+        for index in evenly_spaced(len(self), at_most=MAX_SIZES_IN_FINGERPRINT):
+            try:
+                digest.update(f"{os.stat(self.paths[index]).st_size} ".encode())
+            except OSError as error:
+                raise InputError(f"{self.paths[index]}: {error.strerror}") from error
+        return digest.hexdigest()
+
+
+ImageSet: TypeAlias = ArrayImages | FileImages
+
+
+def evenly_spaced(count: int, *, at_most: int) -> np.ndarray:
+    """Up to `at_most` of the numbers 0 ... count - 1, evenly spread, int64."""
+    number = min(count, at_most)
+    return np.arange(number, dtype=np.int64) * count // max(number, 1)

@@ -1,0 +1,140 @@
+"""Millions of paths in three arrays: a Python list of strings would take ten times the memory, in every worker anew."""
+
+import os
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from byol_cli.schema.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class PathTable:
+    """Paths of files, each relative to one of `roots`; an absolute one stands for itself.
+
+    Attributes:
+        roots: the folders that the paths are relative to.
+        blob: uint8, all relative paths one after another, in the file system's encoding.
+        offsets: int64 (files + 1,), where each path begins in `blob`; the last is the blob's length.
+        root_index: uint16 (files,), each file's place in `roots`.
+    """
+
+    roots: tuple[str, ...]
+    blob: np.ndarray
+    offsets: np.ndarray
+    root_index: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self.root_index)
+
+    def __getitem__(self, index: int) -> str:
+        """The path that opens the file."""
+        return os.path.join(self.roots[self.root_index[index]], self.relative(index))
+
+    def relative(self, index: int) -> str:
+        """The path below the file's root."""
+        return os.fsdecode(self.blob[self.offsets[index] : self.offsets[index + 1]].tobytes())
+
+    def name(self, index: int) -> str:
+        """What people call the file: its path below the root, or the whole path where there are several roots."""
+        return self.relative(index) if len(self.roots) == 1 else self[index]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays in bytes."""
+        return self.blob.nbytes + self.offsets.nbytes + self.root_index.nbytes
+
+
+def scan(roots: Sequence[Path], extensions: tuple[str, ...]) -> PathTable:
+    """All files below `roots` whose names end in one of `extensions` (lower case, with the dot), in a fixed order.
+
+    A folder's files come first, by name, then its folders, by name. Names that begin with a dot are left out. Links
+    to folders are followed, but no folder is entered twice: neither a loop nor one root inside another repeats a file.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    table = _Builder()
+    entered: set[tuple[int, int]] = set()
+    for number, root in enumerate(roots):
+        pending = [""]
+        while pending:
+            folder = pending.pop()
+            try:
+                files, folders = _list(os.path.join(root, folder), extensions, entered)
+            except OSError as error:
+                raise InputError(f"{os.path.join(root, folder)}: {error.strerror}") from error
+            for name in files:
+                table.add(os.path.join(folder, name), root=number)
+            pending += [os.path.join(folder, name) for name in reversed(folders)]
+    return table.build([str(root) for root in roots])
+
+
+def _list(folder: str, extensions: tuple[str, ...], entered: set[tuple[int, int]]) -> tuple[list[str], list[str]]:
+    """The names of the files and folders in `folder`, sorted; nothing where it has been `entered` before."""
+    status = os.stat(folder)
+    identity = (status.st_dev, status.st_ino)
+    if identity in entered:
+        return [], []
+    entered.add(identity)
+    files, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif entry.name.lower().endswith(extensions):
+                files.append(entry.name)
+    return sorted(files), sorted(folders)
+
+
+def from_file_list(path: Path) -> PathTable:
+    """The files that a text file names, one a line, relative to its own folder; empty lines and # comments are skipped.
+
+    Raises:
+        InputError: the list cannot be read, or one of its lines names a missing file or repeats one.
+    """
+    table = _Builder()
+    seen: set[str] = set()
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise InputError(f"dataset.file_list={path}: {error.strerror}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name = os.path.normpath(line.strip())
+        if not os.path.isfile(path.parent / name):
+            raise InputError(f"dataset.file_list={path}, line {number}: there is no file {name}")
+        if name in seen:
+            raise InputError(f"dataset.file_list={path}, line {number}: {name} is there twice")
+        seen.add(name)
+        table.add(name, root=0)
+    return table.build([str(path.parent)])
+
+
+class _Builder:
+    """Grows the arrays of a PathTable."""
+
+    def __init__(self) -> None:
+        self.blob = bytearray()
+        self.offsets = array("q", [0])
+        self.root_index = array("H")
+
+    def add(self, relative: str, *, root: int) -> None:
+        self.blob += os.fsencode(relative)
+        self.offsets.append(len(self.blob))
+        self.root_index.append(root)
+
+    def build(self, roots: Sequence[str]) -> PathTable:
+        return PathTable(
+            roots=tuple(roots),
+            blob=np.frombuffer(bytes(self.blob), dtype=np.uint8),
+            offsets=np.array(self.offsets, dtype=np.int64),
+            root_index=np.array(self.root_index, dtype=np.uint16),
+        )

@@ -1,0 +1,89 @@
+"""The final measurement: the trained backbone on the test set, with what it must beat beside it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from byol_cli.data.sources import Splits, Subset
+from byol_cli.evaluation.features import extract_features, pixel_features
+from byol_cli.evaluation.report import Scores, measure, score_table
+from byol_cli.model.backbones import Backbone
+from byol_cli.schema.evaluation import EvaluationConfig
+from byol_cli.training.runtime import Runtime
+
+PIXEL_LIMIT = 4096  # values an image; raw pixels are a baseline for small images only
+
+Features = Callable[[Subset], Tensor]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores of the trained backbone, of the same one untrained, and of the pixels themselves where they are few."""
+
+    trained: Scores
+    untrained: Scores
+    pixels: Scores | None
+
+    def summary(self) -> dict[str, Any]:
+        """For summary.json."""
+        pixels = None if self.pixels is None else asdict(self.pixels)
+        return {**asdict(self.trained), "untrained": asdict(self.untrained), "pixels": pixels}
+
+    def table(self) -> str:
+        """For the terminal."""
+        return score_table(self.trained, self.untrained, self.pixels)
+
+
+class Evaluator:
+    """Measures on `splits`; `batches(subset)` gives the images of a part in order, as the backbone takes them."""
+
+    def __init__(
+        self,
+        *,
+        splits: Splits,
+        config: EvaluationConfig,
+        runtime: Runtime,
+        batches: Callable[[Subset], Iterator[Tensor]],
+        seed: int,
+    ) -> None:
+        """Nothing is read until something is measured."""
+        self.splits, self.config, self.runtime, self.batches, self.seed = splits, config, runtime, batches, seed
+
+    def report(self, trained: Backbone, *, untrained: Backbone) -> Report:
+        """Every measurement of the configuration for the backbone and its baselines."""
+        one_image = next(iter(self.batches(self.splits.train.take(np.arange(1)))))
+        small = one_image.numel() <= PIXEL_LIMIT
+        return Report(
+            trained=self._scores(lambda subset: self._features(trained, subset)),
+            untrained=self._scores(lambda subset: self._features(untrained, subset)),
+            pixels=self._scores(lambda subset: pixel_features(self.batches(subset))) if small else None,
+        )
+
+    def _features(self, backbone: Backbone, subset: Subset) -> Tensor:
+        dtype = self.runtime.autocast_dtype
+        return extract_features(backbone, self.batches(subset), device=self.runtime.device, autocast=dtype)
+
+    def _scores(self, features: Features) -> Scores:
+        splits = self.splits
+        selection = splits.selection if len(splits.selection) else None
+        return measure(
+            train_features=features(splits.train),
+            train_labels=_labels(splits.train),
+            selection_features=features(selection) if selection else None,
+            selection_labels=_labels(selection) if selection else None,
+            test_features=features(splits.test) if splits.test else None,
+            test_labels=_labels(splits.test) if splits.test else None,
+            config=self.config,
+            num_classes=len(splits.class_names),
+            seed=self.seed,
+        )
+
+
+def _labels(subset: Subset) -> Tensor:
+    """-1 where there are none."""
+    labels = subset.labels
+    return torch.full((len(subset),), -1) if labels is None else torch.from_numpy(labels)

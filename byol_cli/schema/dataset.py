@@ -1,0 +1,89 @@
+"""The data sets: one dataclass an option of `dataset=`, picked by `name` from DATASETS."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from byol_cli.schema.constraints import Count, Fraction, Positive, Probability, Range, Seed
+from byol_cli.schema.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """What every data set has. `channels=null` keeps the images' own count."""
+
+    name: str
+    channels: Count | None
+    labels: Literal["auto", "folders", "none"]
+    normalization: Literal["auto", "imagenet", "cifar10", "cifar100", "stl10", "none", "fixed"]
+    mean: list[Probability] | None
+    std: list[Positive] | None
+    selection_fraction: Fraction
+    split_seed: Seed
+
+    def __post_init__(self) -> None:
+        if (self.normalization == "fixed") != (self.mean is not None) or (self.mean is None) != (self.std is None):
+            raise InputError(
+                f"normalization={self.normalization}: mean and std are given together, with normalization=fixed and only then"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsConfig(DatasetConfig):
+    """scikit-learn's 1,797 handwritten digits of 8x8 pixels, enlarged to `image_size`."""
+
+    image_size: Annotated[int, Range(low=8)]
+    test_fraction: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolderConfig(DatasetConfig):
+    """Any nested folder of images, or several, or a text file of paths."""
+
+    root: str | list[str] | None
+    file_list: str | None
+    labels_csv: str | None
+    test_root: str | list[str] | None
+    test_fraction: Fraction
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.root is None) == (self.file_list is None):
+            raise InputError(
+                "root: name the folder of images by dataset.root=FOLDER, or a text file of paths by dataset.file_list=FILE"
+            )
+        if self.labels_csv is not None and self.labels != "auto":
+            raise InputError(f"labels={self.labels} and labels_csv={self.labels_csv} exclude each other; leave out dataset.labels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchvisionConfig(DatasetConfig):
+    """A set that torchvision reads and can download: CIFAR-10, CIFAR-100, STL-10."""
+
+    root: str
+    download: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNetConfig(DatasetConfig):
+    """ImageNet (ILSVRC 2012) from its archives, or from train/ and val/ folders already unpacked, below `root`."""
+
+    root: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig(DatasetConfig):
+    """Random images for benchmarks; it has no labels and nothing to learn."""
+
+    num_images: Count
+    image_size: Annotated[int, Range(low=8)]
+
+
+DATASETS: dict[str, type[DatasetConfig]] = {
+    "digits": DigitsConfig,
+    "image_folder": ImageFolderConfig,
+    "cifar10": TorchvisionConfig,
+    "cifar100": TorchvisionConfig,
+    "stl10": TorchvisionConfig,
+    "imagenet": ImageNetConfig,
+    "synthetic": SyntheticConfig,
+}

@@ -1,0 +1,50 @@
+"""How long, how large, on what: everything about a run that is neither data nor method."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from byol_cli.schema.constraints import Count, CountOrZero, Positive
+from byol_cli.schema.errors import InputError
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """`batch_size` is the number of images per optimiser step, split over `accumulation_steps` forward passes.
+
+    `steps` stands in place of `epochs` where it is given. Durations are in optimiser steps, epochs or minutes.
+    """
+
+    epochs: Count
+    steps: Count | None
+    batch_size: Count
+    accumulation_steps: Count
+    device: str
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    channels_last: bool
+    clip_grad_norm: Positive | None
+    num_workers: CountOrZero | None
+    log_every_steps: Count
+    gauges_every_steps: Count
+    probe_every_epochs: Count
+    probe_max_images: Count
+    probe_neighbors: Count
+    probe_temperature: Positive
+    checkpoint_every_steps: Count | None
+    checkpoint_every_minutes: Positive
+    on_collapse: Literal["warn", "stop"]
+
+    def __post_init__(self) -> None:
+        if not _DEVICE.fullmatch(self.device):
+            raise InputError(f"device={self.device} must be one of auto, cpu, cuda, cuda:N, mps")
+        if self.batch_size % self.accumulation_steps:
+            raise InputError(
+                f"accumulation_steps={self.accumulation_steps} must divide batch_size={self.batch_size} evenly"
+            )
+        if self.batch_size // self.accumulation_steps < 2:
+            raise InputError(
+                f"batch_size={self.batch_size} over accumulation_steps={self.accumulation_steps} "
+                "leaves fewer than 2 images a forward pass; BatchNorm needs at least 2"
+            )

@@ -1,0 +1,69 @@
+"""Where and in which number format a run computes: device, precision, seed."""
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from byol_cli.data.loader import default_num_workers
+from byol_cli.schema.errors import InputError
+
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Device and precision as resolved from `auto`."""
+
+    device: torch.device
+    precision: str
+
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """What matrix products are computed in; None for float32."""
+        return _AUTOCAST[self.precision]
+
+    def autocast(self) -> AbstractContextManager:
+        """The forward pass runs in here; weights, losses and normalisation statistics stay float32."""
+        dtype = self.autocast_dtype
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def grad_scaler(self) -> torch.amp.GradScaler:
+        """Loss scaling, needed by fp16 alone; otherwise it passes everything through."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def num_workers(self, wanted: int | None) -> int:
+        """Processes that read images: as many as `wanted`, or by the number of processor cores."""
+        on_cuda = self.device.type == "cuda"
+        return default_num_workers(os.cpu_count() or 1, on_cuda) if wanted is None else wanted
+
+    def __str__(self) -> str:
+        if self.device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.device)}, {self.precision}"
+        if self.device.type == "cpu":
+            return f"cpu ({torch.get_num_threads()} threads), {self.precision}"
+        return f"{self.device}, {self.precision}"
+
+
+def resolve_runtime(*, device: str, precision: str) -> Runtime:
+    """`auto` takes CUDA, then Apple's MPS, then the CPU; and bf16 on CUDA, fp32 elsewhere.
+
+    Raises:
+        InputError: a device that this machine does not have.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    wanted = torch.device(device)
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"trainer.device={device}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if wanted.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError(f"trainer.device={device}: this machine has no MPS device")
+    if precision == "auto":
+        precision = "bf16" if wanted.type == "cuda" else "fp32"
+    return Runtime(device=wanted, precision=precision)
+
+
+def parameter_count(module: torch.nn.Module) -> int:
+    """The number of values that training changes."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,136 @@
+"""Everything a run needs, built and checked before the first file is written."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from byol_cli.data.build import build_splits
+from byol_cli.data.loader import evaluation_batches
+from byol_cli.data.normalization import resolve_normalization
+from byol_cli.data.sources import Splits, Subset
+from byol_cli.losses import LOSSES
+from byol_cli.model.backbones import Backbone, build_backbone
+from byol_cli.model.weights import load_backbone_weights
+from byol_cli.schema.command import TrainConfig
+from byol_cli.schema.errors import InputError
+from byol_cli.schema.load import option_fields
+from byol_cli.training.loop import Loss
+from byol_cli.training.plan import TrainingPlan, make_plan
+from byol_cli.training.runtime import Runtime, parameter_count, resolve_runtime
+from byol_cli.training.state import TrainingState, build_state
+from byol_cli.views.pipeline import TwoViews
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to train: its data, networks, plan and device."""
+
+    config: TrainConfig
+    runtime: Runtime
+    splits: Splits
+    mean: Tensor
+    std: Tensor
+    views: TwoViews
+    plan: TrainingPlan
+    state: TrainingState
+    loss: Loss
+    make_backbone: Callable[[], Backbone]
+    resumed_metrics: dict[str, float]
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that read images."""
+        return self.runtime.num_workers(self.config.trainer.num_workers)
+
+    def evaluation_batches(self, subset: Subset) -> Iterator[Tensor]:
+        """The images of `subset` in order, resized, centre-cropped and normalised, on the run's device."""
+        return evaluation_batches(
+            subset,
+            resize=self.config.augmentation.evaluation_resize,
+            image_size=self.config.augmentation.image_size,
+            batch_size=self.config.trainer.batch_size,
+            num_workers=self.num_workers,
+            device=self.runtime.device,
+            mean=self.mean,
+            std=self.std,
+        )
+
+    def untrained_backbone(self) -> Backbone:
+        """The online backbone as it was at step 0: built from the same seed, on the run's device."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed)
+            return self.make_backbone().to(self.runtime.device)
+
+    def header(self) -> str:
+        """What is about to be done, for the person at the terminal."""
+        config, plan, splits = self.config, self.plan, self.splits
+        channels, size = splits.channels, self.views.image_size
+        scaled = "" if config.optimizer.scale_lr == "none" else f" = {config.optimizer.lr:g} x {config.trainer.batch_size} / 256"
+        parts = {
+            "data": f"{config.dataset.name}, {len(splits.pretrain):,} images to train on as {channels} x {size} x {size}",
+            "backbone": f"{config.backbone.name}, {parameter_count(self.state.online.backbone):,} parameters, "
+            f"{self.state.online.backbone.feature_dim} features",
+            "heads": f"{parameter_count(self.state.online) - parameter_count(self.state.online.backbone):,} parameters",
+            "batch": f"{config.trainer.batch_size} images"
+            + (f" in {config.trainer.accumulation_steps} parts" if config.trainer.accumulation_steps > 1 else "")
+            + f", {plan.total_steps:,} steps, {plan.num_epochs} epochs",
+            "learning rate": f"{plan.peak_learning_rate:g}{scaled} ({config.optimizer.name}, {config.optimizer.schedule}, "
+            f"{plan.warmup_steps} steps of warm-up)",
+            "tau": f"{plan.tau(0):.6g}, {config.ema.name}",
+            "device": str(self.runtime),
+        }
+        return "\n".join(f"{name + ':':<15}{text}" for name, text in parts.items())
+
+
+def prepare(
+    config: TrainConfig, *, say: Callable[[str], None], checkpoint: dict[str, Any] | None = None, source: str = ""
+) -> Run:
+    """Build the run that `config` asks for, at step 0 or, with a `checkpoint` read from `source`, where that was saved.
+
+    Raises:
+        InputError: whatever of the configuration does not fit the data, the machine or the checkpoint.
+    """
+    runtime = resolve_runtime(device=config.trainer.device, precision=config.trainer.precision)
+    splits = build_splits(config.dataset, log=say)
+    config.augmentation.check_channels(splits.channels)
+    plan = make_plan(config, len(splits.pretrain))
+    if checkpoint is None:
+        mean, std = resolve_normalization(config.dataset, splits.pretrain)
+    else:
+        mean, std = checkpoint["normalization"]["mean"], checkpoint["normalization"]["std"]
+    make_backbone = partial(
+        build_backbone,
+        in_channels=splits.channels,
+        image_size=config.augmentation.image_size,
+        **option_fields(config.backbone, without=("weights",)),
+    )
+    state = build_state(config, make_backbone, runtime)
+    if checkpoint is not None:
+        if checkpoint["data_fingerprint"] != splits.fingerprint:
+            raise InputError(f"{source}: the images of dataset={config.dataset.name} are not those the run began with")
+        state.restore(checkpoint, source=source)
+    elif config.backbone.weights is not None:
+        load_backbone_weights(state.online.backbone, config.backbone.weights)
+        load_backbone_weights(state.target.backbone, config.backbone.weights)
+    return Run(
+        config=config,
+        runtime=runtime,
+        splits=splits,
+        mean=torch.tensor(mean, device=runtime.device),
+        std=torch.tensor(std, device=runtime.device),
+        views=TwoViews(
+            view1=config.augmentation.view1,
+            view2=config.augmentation.view2,
+            image_size=config.augmentation.image_size,
+            seed=config.seed,
+        ),
+        plan=plan,
+        state=state,
+        loss=LOSSES[config.loss.name],
+        make_backbone=make_backbone,
+        resumed_metrics=checkpoint["metrics"] if checkpoint else {},
+    )
