@@ -1,6 +1,6 @@
 """From a file to uint8 pixels: pictures by Pillow, `.npy` arrays of any channel count by NumPy.
 
-torchvision's decoders, a tenth faster on JPEG, give the same pixels, but they are to be removed from it (its 0.29 warns).
+torchvision's decoders give the same pixels of a JPEG a tenth faster, but they will be removed (torchvision 0.29 says).
 
 A picture's content says what it is, not its extension. What is transparent lies on white, as on a page.
 """
@@ -150,5 +150,5 @@ def _to_eight_bits(picture: Image.Image) -> Image.Image:
 
 
 def _to_planes(pixels: np.ndarray) -> Tensor:
-    """Channels first without moving a byte: the strides stay those of channels last, which crop and resize twice as fast."""
+    """Channels first without moving a byte: strides stay those of channels last, which are cropped twice as fast."""
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)

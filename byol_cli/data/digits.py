@@ -2,7 +2,8 @@
 
 import numpy as np
 import torch
-from torchvision.transforms.v2.functional import InterpolationMode, resize
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 from byol_cli.data.images import ArrayImages
 from byol_cli.data.sources import Sources, whole

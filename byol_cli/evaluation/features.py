@@ -5,6 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+# At this length the best base learning rate lies among the paper's (0.05 to 0.4), and C = 1 is near the best, for raw
+# pixels and for features of trained and untrained networks alike (measured on digits and CIFAR-10).
+_SQUARED_LENGTH = 16.0
+
 
 @torch.no_grad()
 def extract_features(
@@ -44,11 +48,11 @@ def pixel_features(batches: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def standardization(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean and the factor that give `(features - mean) * factor` mean 0 and mean squared length 1.
+    """The mean and the factor that give `(features - mean) * factor` mean 0 and mean squared length 16.
 
-    A linear classifier can undo both, so neither changes what it can express. But it makes one learning rate and one
+    A linear classifier can undo both, so neither changes what it can express. But with them one learning rate and one
     regularization mean the same for every backbone and for raw pixels, whatever their scale and number of dimensions.
-    One factor for all dimensions, because a standard deviation each would blow up the nearly constant ones (the margin of
+    The factor is one for all dimensions: a standard deviation each would blow up those that hardly vary (the margin of
     an image) and drop the proportions that training gave the features.
 
     Args:
@@ -58,4 +62,5 @@ def standardization(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
         mean `(dim,)` and factor `()`, finite for constant features too.
     """
     variance, mean = torch.var_mean(features, dim=0, correction=0)
-    return mean, variance.sum().clamp_min(torch.finfo(variance.dtype).tiny).rsqrt()
+    total = variance.sum().clamp_min(torch.finfo(variance.dtype).tiny)
+    return mean, (_SQUARED_LENGTH / total).sqrt()

@@ -1,7 +1,7 @@
-"""How far do a handful of labels a class go? Logistic regression on a few labelled images, tested on the whole test set.
+"""How far does a handful of labels a class go? Logistic regression on them, tested on the whole test set.
 
-The case that self-supervision is for (the paper's semi-supervised section 4.2, here on frozen features). Which images get
-a label matters much with so few, so the mean over many draws is taken.
+The case that self-supervision is for (the paper's semi-supervised training, section 4.2, here on frozen features). With
+so few, it matters much which images get a label: hence the mean over many draws.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def few_label_accuracy(
         test: features `(images, dim)`.
         test_labels: int64 `(images,)`.
         labels_per_class: a class with fewer labelled images gives all it has.
-        regularization: scikit-learn's C, the inverse strength, for features of mean squared length 1.
+        regularization: scikit-learn's C, the inverse strength, on standardised features.
         seed: of the draws.
     """
     mean, factor = standardization(train)

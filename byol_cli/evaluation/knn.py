@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour vote by cosine similarity (Wu et al. 2018, section 3.4): no training, nothing to tune."""
+"""Weighted k-nearest-neighbour vote by cosine similarity (Wu et al. 2018, section 3.4): nothing is trained."""
 
 import torch
 import torch.nn.functional as F

@@ -76,7 +76,7 @@ def linear_probe(
     Args:
         train, selection, test: features `(images, dim)`, all on one device, where everything is computed.
         train_labels, selection_labels, test_labels: int64 `(images,)` in [0, num_classes).
-        learning_rates: base learning rates, for features standardised to mean squared length 1.
+        learning_rates: base learning rates, for standardised features (see `standardization`).
         seed: of the order of the images; the global random state is left alone.
     """
 
@@ -118,7 +118,7 @@ def _fit(
     batch_size: int,
     seed: int,
 ) -> _Classifiers:
-    """Train one classifier a base learning rate, all at once on the same batches, which are of equal size within one."""
+    """One classifier a base learning rate, all trained at once on the same batches, equal in size to within one image."""
     images, dim = features.shape
     mean, factor = standardization(features)
     weights = features.new_zeros(dim + 1, len(learning_rates), num_classes)

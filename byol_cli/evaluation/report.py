@@ -15,6 +15,8 @@ from byol_cli.training.gauges import effective_rank
 _KNN_CHUNK = 256
 _RANK_IMAGES = 2048
 
+_ACCURACY_COLUMNS = {"linear": "linear_top1", "k-NN": "knn_top1", "few-label": "few_label_top1"}
+_RANK_COLUMN = {"effective rank": "effective_rank"}
 _CAPTIONS = {
     "test": "accuracy on the test images",
     "selection": "accuracy on the selection split, held out of the training images (there is no test set)",
@@ -53,16 +55,17 @@ def measure(
     num_classes: int,
     seed: int,
 ) -> Scores:
-    """Every measurement whose config is not null, on the test set, or on the selection split where there is no test set.
+    """Every measurement whose config is not null, on the test set, else on the selection split.
 
-    With a test set, the selection split chooses the linear probe's learning rate and then joins the training images.
-    Without one it is what is measured, and chooses nothing. The effective rank is that of up to 2048 training images.
+    With a test set, the selection split chooses the linear probe's learning rate and then joins the training images
+    (of the linear probe and of k-NN). Without one it is what is measured, and chooses nothing. The effective rank is
+    that of up to 2048 training images.
 
     Args:
         train_features, selection_features, test_features: `(images, dim)`, all on one device, where the linear probe
             and k-NN are computed; None for a split that does not exist.
-        train_labels, selection_labels, test_labels: int64 `(images,)` in [0, num_classes), on the same device; -1 for an
-            image without a label, which is left out.
+        train_labels, selection_labels, test_labels: int64 `(images,)` in [0, num_classes), on the same device; -1 for
+            an image without a label, which is left out.
         seed: of the linear probe's batches.
     """
     train = _labelled(train_features, train_labels)
@@ -124,23 +127,15 @@ def score_table(trained: Scores, untrained: Scores, pixels: Scores | None) -> st
     rows = {"trained backbone": trained, "untrained backbone": untrained}
     if pixels is not None:
         rows["raw pixels"] = pixels
-    if trained.measured_on is None:
-        header = ["effective rank"]
-        columns = [[scores.effective_rank] for scores in rows.values()]
-    else:
-        header = ["linear", "k-NN", "few-label"]
-        columns = [[scores.linear_top1, scores.knn_top1, scores.few_label_top1] for scores in rows.values()]
+    columns = _RANK_COLUMN if trained.measured_on is None else _ACCURACY_COLUMNS
     name_width = max(len(name) for name in rows)
-    lines = [_CAPTIONS[trained.measured_on], _row("", header, header, name_width)]
-    for name, values in zip(rows, columns, strict=True):
+    lines = [_CAPTIONS[trained.measured_on], "  ".join([" " * name_width, *(f"{title:>5}" for title in columns)])]
+    for name, scores in rows.items():
+        values = [getattr(scores, field) for field in columns.values()]
         cells = ["-" if value is None else f"{value:.3f}" for value in values]
-        lines.append(_row(name, cells, header, name_width))
+        aligned = [cell.rjust(max(len(title), 5)) for title, cell in zip(columns, cells, strict=True)]
+        lines.append("  ".join([name.ljust(name_width), *aligned]))
     return "\n".join(lines)
-
-
-def _row(name: str, cells: list[str], header: list[str], name_width: int) -> str:
-    widths = [max(len(title), len("0.000")) for title in header]
-    return "  ".join([name.ljust(name_width), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))])
 
 
 def _labelled(features: torch.Tensor | None, labels: torch.Tensor | None) -> _Labelled | None:

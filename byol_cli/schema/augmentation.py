@@ -90,7 +90,7 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One view's distribution; the operations are applied in the order of these fields."""
+    """One view's distribution; the operations are applied in the order of these fields (rotation and shear as one)."""
 
     crop: Crop
     rotation: Rotation

@@ -47,7 +47,7 @@ def mean_cosine(features: torch.Tensor) -> float:
 def feature_std(features: torch.Tensor) -> float:
     """The standard deviation of the l2-normalised features over the batch, mean over dimensions, times sqrt(dim).
 
-    0 where all point the same way, about 1 where they are isotropic (SimSiam, Chen and He 2021, section 4.1: 1 / sqrt(d)).
+    0 where all point the same way, about 1 where they are isotropic (Chen and He 2021, section 4.1).
 
     Args:
         features: `(batch, dim)`.

@@ -35,7 +35,7 @@ def save_views(path: Path, grid: Tensor) -> None:
     _, height, width = grid.shape
     figure = Figure(figsize=(10, 10 * height / width + 0.5), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(grid.permute(1, 2, 0), interpolation="nearest")
+    axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
     axes.set_title("what the networks see: each image's view 1, below it its view 2")
     axes.axis("off")
     figure.savefig(path, dpi=110)

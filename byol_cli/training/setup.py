@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -114,8 +115,8 @@ def prepare(
             raise InputError(f"{source}: the images of dataset={config.dataset.name} are not those the run began with")
         state.restore(checkpoint, source=source)
     elif config.backbone.weights is not None:
-        load_backbone_weights(state.online.backbone, config.backbone.weights)
-        load_backbone_weights(state.target.backbone, config.backbone.weights)
+        load_backbone_weights(state.online.backbone, Path(config.backbone.weights))
+        load_backbone_weights(state.target.backbone, Path(config.backbone.weights))
     return Run(
         config=config,
         runtime=runtime,

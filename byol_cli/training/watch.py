@@ -50,6 +50,7 @@ class Watch:
         self.folder = run_dir / "checkpoints"
         self.metrics: dict[str, float] = dict(run.resumed_metrics)
         self.gauges: Gauges | None = None
+        self._warned = False
         self.training_seconds = 0.0  # without gauges, probes and checkpoints
         self.first_step = self._window_step = run.state.step
         self._window_seconds = self._window_wait = 0.0
@@ -111,17 +112,22 @@ class Watch:
         Raises:
             TrainingFault: the run collapses and `trainer.on_collapse=stop`.
         """
-        before = self.gauges.verdict() if self.gauges else None
         self.gauges = read_gauges(self.run.state.online, self.gauge_images, self.run.runtime)
         values = self.gauges.values()
         self.metrics |= values
         self.recorder.record(self.run.state.step, values)
-        verdict = self.gauges.verdict()
+        verdict = self.gauges.verdict() if self.past_the_start() else None
         if verdict and self.run.config.trainer.on_collapse == "stop":
             self.save("last.pt")
             raise TrainingFault(f"step {self.run.state.step}: {verdict}; trainer.on_collapse=warn would go on")
-        if verdict and not before:
+        if verdict and not self._warned:
             self.progress.say(f"warning: step {self.run.state.step}: {verdict}")
+        self._warned = verdict is not None
+
+    def past_the_start(self) -> bool:
+        """Untrained networks give all images nearly the same features: gauges are judged after the warm-up."""
+        step, plan = self.run.state.step, self.run.plan
+        return step > plan.warmup_steps and (step >= self.run.config.trainer.gauges_every_steps or step == plan.total_steps)
 
     def take_probe(self) -> None:
         """Measure on the selection split, and keep the best checkpoint by it."""

@@ -65,10 +65,10 @@ def _resize_matrices(start: Tensor, length: Tensor, *, side: int, size: int, int
     scale = length / size
     centres = scale * (torch.arange(size, device=start.device)[:, None] + 0.5)
     pixels = torch.arange(side, device=start.device) + 0.5 - start
-    distances = (pixels - centres).abs() / scale.clamp(min=1)
+    distances = (pixels - centres).abs_().div_(scale.clamp(min=1))
     inside = ((pixels > 0) & (pixels < length)).float()
-    weights = FILTERS[interpolation](distances) * inside
-    return weights / weights.sum(dim=2, keepdim=True)
+    weights = FILTERS[interpolation](distances).mul_(inside)
+    return weights.div_(weights.sum(dim=2, keepdim=True))
 
 
 def _triangle(distance: Tensor) -> Tensor:

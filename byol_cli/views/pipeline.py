@@ -67,7 +67,7 @@ class TwoViews:
     def finish(
         self, crops: Tensor, *, epoch: int, indices: np.ndarray, mean: Tensor, std: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Turn crops into the views that the networks see.
+        """Turn crops into the views that the networks see; outside autocast, which would blur in half precision.
 
         Args:
             crops: uint8 (2, batch, channels, image_size, image_size) on any device.

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_a_plan_that_touches_nothing_changes_nothing(images: Tensor, still_plan:
     ids=["brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize", "noise"],
 )
 def test_each_operation_changes_the_samples_it_touches_and_no_others(
-    touch: Callable[[Tensor], dict[str, Tensor]], pictures: Tensor, still_plan: ViewPlan
+    touch: Callable[[Tensor], dict[str, Any]], pictures: Tensor, still_plan: ViewPlan
 ) -> None:
     images = pictures.float() / 255
     before = images.clone()
