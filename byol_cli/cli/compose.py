@@ -73,7 +73,7 @@ def compose_config(config_name: str, words: Sequence[str], *, config_dir: str | 
 
 def load_config(schema: type[T], composed: DictConfig) -> T:
     """Check what was composed against `schema`; raises InputError."""
-    values = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    values = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     try:
         plain: Any = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:

@@ -43,7 +43,9 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
     try:
         trained.load_state_dict(weights)
     except RuntimeError as error:
-        raise InputError(f"checkpoint={path} does not fit its own backbone: {' '.join(str(error).split())[:300]}") from None
+        raise InputError(
+            f"checkpoint={path} does not fit its own backbone: {' '.join(str(error).split())[:300]}"
+        ) from None
     evaluator = Evaluator(
         splits=splits,
         config=config.evaluation,
@@ -69,4 +71,6 @@ def refuse_unnamed_code(trained_by: TrainConfig, config: EvalConfig) -> None:
     """A checkpoint never chooses code: its custom backbone must be named on the command line; raises InputError."""
     backbone = trained_by.backbone
     if isinstance(backbone, CustomConfig) and config.backbone_factory != backbone.factory:
-        raise InputError(f"this backbone is code of its own: name it by backbone_factory={backbone.factory} if you trust it")
+        raise InputError(
+            f"this backbone is code of its own: name it by backbone_factory={backbone.factory} if you trust it"
+        )

@@ -18,7 +18,9 @@ def with_preset(words: Sequence[str]) -> list[str]:
         return list(words)
     dataset = chosen["dataset"]
     if dataset.is_sweep_override():
-        raise InputError(f"{dataset.input_line}: sweep over experiment=... instead; each names its data set and what suits it")
+        raise InputError(
+            f"{dataset.input_line}: sweep over experiment=... instead; each names its data set and what suits it"
+        )
     name = str(dataset.value())
     known = (CONFIG_DIR / "experiment" / f"{name}.yaml").is_file()
     return [*words, f"experiment={name}" if known else "~experiment"]

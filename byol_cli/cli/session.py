@@ -1,5 +1,6 @@
 """One run from its configuration to its figures. Imported late: torch comes with it."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def run_to_end(run: Run, run_dir: Path) -> Outcome:
     report = evaluator.report(run.state.online.backbone, untrained=run.untrained_backbone())
     write_json(run_dir / "summary.json", {**summary, **report.summary(), "seconds": time.monotonic() - began})
     say(f"\n{report.table()}\n\nrun folder: {run_dir}")
-    return Outcome(DONE, score=result.selection_score)
+    return Outcome(DONE, score=math.nan if result.selection_score is None else result.selection_score)
 
 
 def say(text: str) -> None:

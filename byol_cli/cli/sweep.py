@@ -25,7 +25,9 @@ def refuse_sweep(words: Sequence[str]) -> None:
     """Refuse several values outside a sweep; raises InputError."""
     for override in parse_overrides(words):
         if override.is_sweep_override():
-            raise InputError(f"{override.input_line}: several values make a sweep, add -m; a list is written in brackets")
+            raise InputError(
+                f"{override.input_line}: several values make a sweep, add -m; a list is written in brackets"
+            )
 
 
 class SweepInterrupted(KeyboardInterrupt):

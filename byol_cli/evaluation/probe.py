@@ -29,7 +29,7 @@ class OnlineProbe:
         neighbors: int,
         temperature: float,
     ) -> None:
-        """`batches(subset)` gives the images of a part in order; at most `max_images` training images are compared with."""
+        """`batches(subset)` gives a part's images in order; `max_images` training images at most are compared with."""
         self.num_classes = len(splits.class_names)
         self.batches, self.runtime = batches, runtime
         self.neighbors, self.temperature = neighbors, temperature

@@ -47,7 +47,7 @@ class Shear:
 
 @dataclass(frozen=True, kw_only=True)
 class Jitter:
-    """Brightness, contrast, saturation by a factor from 1 - x to 1 + x, hue by -x to x of the circle, in random order."""
+    """Brightness, contrast, saturation by a factor of 1 - x to 1 + x, hue by -x to x of the circle; random order."""
 
     probability: Probability
     brightness: Probability
@@ -131,7 +131,8 @@ class View:
         for name, value in colour.items():
             if value:
                 raise InputError(
-                    f"{field}.{name}={value:g} needs 3 channels (red, green, blue), the images have {channels}; set it to 0"
+                    f"{field}.{name}={value:g} needs 3 channels (red, green, blue), "
+                    f"the images have {channels}; set it to 0"
                 )
 
 

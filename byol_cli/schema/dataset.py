@@ -23,7 +23,8 @@ class DatasetConfig:
     def __post_init__(self) -> None:
         if (self.normalization == "fixed") != (self.mean is not None) or (self.mean is None) != (self.std is None):
             raise InputError(
-                f"normalization={self.normalization}: mean and std are given together, with normalization=fixed and only then"
+                f"normalization={self.normalization}: mean and std are given together, "
+                "with normalization=fixed and only then"
             )
 
 
@@ -49,10 +50,13 @@ class ImageFolderConfig(DatasetConfig):
         super().__post_init__()
         if (self.root is None) == (self.file_list is None):
             raise InputError(
-                "root: name the folder of images by dataset.root=FOLDER, or a text file of paths by dataset.file_list=FILE"
+                "root: name the folder of images by dataset.root=FOLDER, "
+                "or a text file of paths by dataset.file_list=FILE"
             )
         if self.labels_csv is not None and self.labels != "auto":
-            raise InputError(f"labels={self.labels} and labels_csv={self.labels_csv} exclude each other; leave out dataset.labels")
+            raise InputError(
+                f"labels={self.labels} and labels_csv={self.labels_csv} exclude each other; leave out dataset.labels"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

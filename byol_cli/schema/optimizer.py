@@ -9,7 +9,7 @@ from byol_cli.schema.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """`lr` is per 256 images with `scale_lr=linear`. Biases and norm parameters decay only with `decay_bias_and_norm`."""
+    """`lr` is per 256 images with `scale_lr=linear`; biases and norms decay with `decay_bias_and_norm` only."""
 
     name: str
     lr: Positive

@@ -52,7 +52,9 @@ def read_checkpoint(path: Path, *, field: str = "checkpoint") -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(f"{field}={path} cannot be read as a checkpoint ({_first_line(error)})") from None
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= KEYS:
-        raise InputError(f"{field}={path} is not a checkpoint of byol-train: it lacks some of {', '.join(sorted(KEYS))}")
+        raise InputError(
+            f"{field}={path} is not a checkpoint of byol-train: it lacks some of {', '.join(sorted(KEYS))}"
+        )
     return checkpoint
 
 

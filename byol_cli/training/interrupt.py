@@ -12,6 +12,7 @@ class StopRequest:
     """`requested` turns true when the process is asked to stop while this context is entered."""
 
     def __init__(self) -> None:
+        """Not requested yet."""
         self.requested = False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -25,6 +26,8 @@ class StopRequest:
             self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)

@@ -19,7 +19,7 @@ CURVES = {
 def view_grid(view1: Tensor, view2: Tensor, *, mean: Tensor, std: Tensor, columns: int = 8) -> Tensor:
     """The first `columns` images, view 1 in the upper row, view 2 below, as one picture `(3, height, width)` in [0, 1].
 
-    The views are normalised, `(batch, channels, height, width)`; of channel counts other than 1 and 3 the first is shown.
+    The views are normalised, `(batch, channels, height, width)`; of other than 1 or 3 channels the first is shown.
     """
     cells: list[Tensor] = []
     for view in (view1, view2):

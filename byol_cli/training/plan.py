@@ -59,7 +59,9 @@ def make_plan(config: TrainConfig, num_images: int) -> TrainingPlan:
         warmup_fraction=optimizer.warmup_fraction,
     )
     if warmup >= total_steps:
-        raise InputError(f"optimizer.warmup_epochs={optimizer.warmup_epochs:g} must be below the run's {total_steps} steps")
+        raise InputError(
+            f"optimizer.warmup_epochs={optimizer.warmup_epochs:g} must be below the run's {total_steps} steps"
+        )
     return TrainingPlan(
         config=config,
         steps_per_epoch=epoch_steps,

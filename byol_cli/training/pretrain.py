@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from byol_cli.data.loader import default_num_workers, evaluation_batches, training_batches
+from byol_cli.data.loader import training_batches
 from byol_cli.training.console import Progress
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.loop import train
@@ -81,7 +81,7 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe) -> TrainingResult:
 
 
 def held_out_images(run: Run) -> Tensor:
-    """The fixed batch that collapse is measured on: the first images of the selection split, or of the training images."""
+    """The fixed batch that collapse is measured on: the first selection images, or training images if there are none."""
     subset = run.splits.selection if len(run.splits.selection) > 1 else run.splits.pretrain
     return torch.cat(list(run.evaluation_batches(subset.take(np.arange(min(GAUGE_IMAGES, len(subset)))))))
 

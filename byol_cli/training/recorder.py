@@ -18,7 +18,9 @@ class Recorder:
         kept = [row for row in read_metrics(self.path) if row["step"] <= start_step] if start_step else []
         self.path.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
         self._file = self.path.open("a", buffering=1)
-        self._tensorboard = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None)
+        self._tensorboard = SummaryWriter(
+            str(run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
+        )
 
     def record(self, step: int, values: dict[str, float]) -> None:
         """`values` by TensorBoard's names, such as `train/loss`, after `step` optimiser steps."""

@@ -69,18 +69,21 @@ class Run:
     def header(self) -> str:
         """What is about to be done, for the person at the terminal."""
         config, plan, splits = self.config, self.plan, self.splits
-        channels, size = splits.channels, self.views.image_size
-        scaled = "" if config.optimizer.scale_lr == "none" else f" = {config.optimizer.lr:g} x {config.trainer.batch_size} / 256"
+        channels, size, backbone = splits.channels, self.views.image_size, self.state.online.backbone
+        trainer, optimizer = config.trainer, config.optimizer
+        scaled = f" = {optimizer.lr:g} x {trainer.batch_size} / 256" if optimizer.scale_lr == "linear" else ""
+        split = f" in {trainer.accumulation_steps} parts" if trainer.accumulation_steps > 1 else ""
+        weights, head_weights = (
+            parameter_count(backbone),
+            parameter_count(self.state.online) - parameter_count(backbone),
+        )
         parts = {
-            "data": f"{config.dataset.name}, {len(splits.pretrain):,} images to train on as {channels} x {size} x {size}",
-            "backbone": f"{config.backbone.name}, {parameter_count(self.state.online.backbone):,} parameters, "
-            f"{self.state.online.backbone.feature_dim} features",
-            "heads": f"{parameter_count(self.state.online) - parameter_count(self.state.online.backbone):,} parameters",
-            "batch": f"{config.trainer.batch_size} images"
-            + (f" in {config.trainer.accumulation_steps} parts" if config.trainer.accumulation_steps > 1 else "")
-            + f", {plan.total_steps:,} steps, {plan.num_epochs} epochs",
-            "learning rate": f"{plan.peak_learning_rate:g}{scaled} ({config.optimizer.name}, {config.optimizer.schedule}, "
-            f"{plan.warmup_steps} steps of warm-up)",
+            "data": f"{len(splits.pretrain):,} images of {config.dataset.name} as {channels} x {size} x {size}",
+            "backbone": f"{config.backbone.name}, {weights:,} parameters, {backbone.feature_dim} features",
+            "heads": f"{head_weights:,} parameters",
+            "batch": f"{trainer.batch_size} images{split}, {plan.total_steps:,} steps, {plan.num_epochs} epochs",
+            "learning rate": f"{plan.peak_learning_rate:g}{scaled}, {optimizer.name}, {optimizer.schedule}, "
+            f"warm-up of {plan.warmup_steps} steps",
             "tau": f"{plan.tau(0):.6g}, {config.ema.name}",
             "device": str(self.runtime),
         }
@@ -90,7 +93,7 @@ class Run:
 def prepare(
     config: TrainConfig, *, say: Callable[[str], None], checkpoint: dict[str, Any] | None = None, source: str = ""
 ) -> Run:
-    """Build the run that `config` asks for, at step 0 or, with a `checkpoint` read from `source`, where that was saved.
+    """Build the run that `config` asks for, at step 0 or where `checkpoint`, read from `source`, was saved.
 
     Raises:
         InputError: whatever of the configuration does not fit the data, the machine or the checkpoint.

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from byol_cli.data.loader import TrainingBatches
@@ -127,7 +126,9 @@ class Watch:
     def past_the_start(self) -> bool:
         """Untrained networks give all images nearly the same features: gauges are judged after the warm-up."""
         step, plan = self.run.state.step, self.run.plan
-        return step > plan.warmup_steps and (step >= self.run.config.trainer.gauges_every_steps or step == plan.total_steps)
+        return step > plan.warmup_steps and (
+            step >= self.run.config.trainer.gauges_every_steps or step == plan.total_steps
+        )
 
     def take_probe(self) -> None:
         """Measure on the selection split, and keep the best checkpoint by it."""

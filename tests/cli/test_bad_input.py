@@ -29,7 +29,10 @@ REFUSED = {
     "unknown measurement": (["evaluation=[knn,foo]"], "evaluation=foo must be one of few_label, knn, linear"),
     "setting of another option": (["dataset.root=x"], "dataset.root belongs to dataset=image_folder"),
     "two warm-ups": (["optimizer.warmup_epochs=1"], "give exactly one, and null for the other"),
-    "uneven accumulation": (["trainer.accumulation_steps=3"], "trainer.accumulation_steps=3 must divide batch_size=128"),
+    "uneven accumulation": (
+        ["trainer.accumulation_steps=3"],
+        "trainer.accumulation_steps=3 must divide batch_size=128",
+    ),
     "range upside down": (["augmentation.view2.crop.scale=[1.0,0.5]"], "augmentation.view2.crop.scale=[1, 0.5]"),
     "colour on gray": (["augmentation.view1.jitter.hue=0.1"], "augmentation.view1.jitter.hue=0.1 needs 3 channels"),
     "no value": (["backbone=timm"], "backbone.model has no value; give backbone.model=VALUE"),
@@ -52,9 +55,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_gets_one_line_and_leaves_nothing(
-    case: str, byol_train: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_bad_input_gets_one_line_and_leaves_nothing(case: str, byol_train: Callable[..., Any], tmp_path: Path) -> None:
     words, message = REFUSED[case]
     (tmp_path / "empty").mkdir()
     ended = byol_train(*words)
@@ -103,7 +104,14 @@ def test_questions_are_answered_without_torch(words: list[str], tmp_path: Path) 
         "assert 'torch' not in sys.modules and 'torchvision' not in sys.modules and 'sklearn' not in sys.modules\n"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", script, *words], capture_output=True, text=True, cwd=tmp_path, env=os.environ, check=False
+        [sys.executable, "-c", script, *words],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert {"--help": "byol-train dataset=image_folder", "--cfg": "base_tau", "--version": "byol-cli "}[words[0]] in ended.stdout
+    assert {"--help": "byol-train dataset=image_folder", "--cfg": "base_tau", "--version": "byol-cli "}[
+        words[0]
+    ] in ended.stdout

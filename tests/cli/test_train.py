@@ -119,7 +119,9 @@ def test_resume_changes_only_what_leaves_the_course_alone(
     assert byol_train("resume=cut", "trainer.log_every_steps=1").code == 0
 
 
-def test_a_damaged_checkpoint_is_named(byol_train: Command, byol_eval: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named(
+    byol_train: Command, byol_eval: Command, tiny: list[str], tmp_path: Path
+) -> None:
     assert byol_train(*tiny, "trainer.steps=2", "evaluation=[knn]", "hydra.run.dir=run").code == 0
     last = tmp_path / "run" / "checkpoints" / "last.pt"
     data = bytearray(last.read_bytes())
@@ -180,15 +182,25 @@ def test_any_folder_trains_without_a_label(byol_train: Command, byol_eval: Comma
     assert "effective rank" in byol_eval("checkpoint=run", "device=cpu").out
 
 
-def test_the_article_recipe_runs_with_a_network_of_ones_own(byol_train: Command, byol_eval: Command, tmp_path: Path) -> None:
+def test_the_article_recipe_runs_with_a_network_of_ones_own(
+    byol_train: Command, byol_eval: Command, tmp_path: Path
+) -> None:
     write_images(tmp_path / "photos")
     (tmp_path / "own_network.py").write_text(
         "from torch import nn\n"
         "def build():\n"
         "    return nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 9, 3))\n"
     )
-    words = [*FOLDER[:4], "backbone=custom", "backbone.factory=own_network:build", "trainer.batch_size=8", "trainer.epochs=1"]
-    ended = byol_train("experiment=article", "loss=article_consistency", *words, "trainer.device=cpu", "hydra.run.dir=run")
+    words = [
+        *FOLDER[:4],
+        "backbone=custom",
+        "backbone.factory=own_network:build",
+        "trainer.batch_size=8",
+        "trainer.epochs=1",
+    ]
+    ended = byol_train(
+        "experiment=article", "loss=article_consistency", *words, "trainer.device=cpu", "hydra.run.dir=run"
+    )
     assert ended.code == 0, ended.err
     assert "custom, 675 parameters, 9 features" in ended.out
     refused = byol_eval("checkpoint=run", "device=cpu")
@@ -215,7 +227,14 @@ def test_a_sweep_survives_a_failing_job_and_leaks_nothing(byol_train: Command, t
 
 
 def test_starting_from_given_weights_begins_with_them(byol_train: Command, tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "trainer.steps=1", "evaluation=[knn]", "optimizer.lr=1e-30", "ema.base_tau=1", "optimizer.weight_decay=0"]
+    words = [
+        *tiny,
+        "trainer.steps=1",
+        "evaluation=[knn]",
+        "optimizer.lr=1e-30",
+        "ema.base_tau=1",
+        "optimizer.weight_decay=0",
+    ]
     assert byol_train(*words, "seed=1", "hydra.run.dir=first").code == 0
     given = tmp_path / "first" / "checkpoints" / "last.pt"
     assert byol_train(*words, f"backbone.weights={given}", "hydra.run.dir=second").code == 0

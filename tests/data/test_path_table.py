@@ -27,6 +27,12 @@ def test_files_come_in_a_fixed_order_hidden_and_foreign_ones_left_out(tmp_path: 
     assert [table[index] for index in range(5)] == [str(tmp_path / name) for name in relatives(table)]
 
 
+def test_the_order_is_that_of_the_names_not_of_the_disk(tmp_path: Path) -> None:
+    names = [f"{name}.png" for name in "hcagfbed"]
+    touch(tmp_path, *names, *(f"{folder}/x.png" for folder in "qnpmo"))
+    assert relatives(scan([tmp_path], (".png",))) == sorted(names) + [f"{folder}/x.png" for folder in "mnopq"]
+
+
 def test_links_to_folders_are_followed_but_never_in_a_loop(tmp_path: Path) -> None:
     touch(tmp_path, "root/own.png", "elsewhere/linked.png")
     (tmp_path / "root/loop").symlink_to(tmp_path / "root")

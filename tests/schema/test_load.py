@@ -140,5 +140,10 @@ def test_any_value_can_be_shown_in_a_message(value: object) -> None:
 
 
 def test_annotated_ranges_are_described_in_words() -> None:
-    texts = {str(Range(low=0)), str(Range(low=0, low_open=True)), str(Range()), str(Range(low=0, high=1, low_open=True))}
+    texts = {
+        str(Range(low=0)),
+        str(Range(low=0, low_open=True)),
+        str(Range()),
+        str(Range(low=0, high=1, low_open=True)),
+    }
     assert texts == {"at least 0", "above 0", "a finite number", "in (0, 1]"}

@@ -54,7 +54,9 @@ def test_a_damaged_file_is_refused(damage: str, tmp_path: Path) -> None:
     data = path.read_bytes()
     middle = len(data) // 2
     path.write_bytes(
-        {"cut": data[:middle], "flip": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :], "empty": b""}[damage]
+        {"cut": data[:middle], "flip": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :], "empty": b""}[
+            damage
+        ]
     )
     with pytest.raises(InputError, match=r"last\.pt: its SHA-256 is not in last\.pt\.sha256"):
         read_checkpoint(path)
