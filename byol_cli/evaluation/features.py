@@ -7,7 +7,7 @@ from torch import nn
 
 # At this length the best base learning rate lies among the paper's (0.05 to 0.4), and C = 1 is near the best, for raw
 # pixels and for features of trained and untrained networks alike (measured on digits and CIFAR-10).
-_SQUARED_LENGTH = 16.0
+_LENGTH = 4.0
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def pixel_features(batches: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def standardization(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean and the factor that give `(features - mean) * factor` mean 0 and mean squared length 16.
+    """The mean and the factor that give `(features - mean) * factor` mean 0 and root mean squared length 4.
 
     A linear classifier can undo both, so neither changes what it can express. But with them one learning rate and one
     regularization mean the same for every backbone and for raw pixels, whatever their scale and number of dimensions.
@@ -62,5 +62,4 @@ def standardization(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
         mean `(dim,)` and factor `()`, finite for constant features too.
     """
     variance, mean = torch.var_mean(features, dim=0, correction=0)
-    total = variance.sum().clamp_min(torch.finfo(variance.dtype).tiny)
-    return mean, (_SQUARED_LENGTH / total).sqrt()
+    return mean, _LENGTH * variance.sum().clamp_min(torch.finfo(variance.dtype).tiny).rsqrt()

@@ -1,4 +1,4 @@
-"""Linear probe on frozen features (paper section 4.1 and appendix D.1): what can a linear classifier read from them?
+"""Linear probe on frozen features (paper section 4.1): what can a linear classifier read from them?
 
 On cached features, hence without the paper's random crop and flip of the training images.
 """
@@ -118,7 +118,7 @@ def _fit(
     batch_size: int,
     seed: int,
 ) -> _Classifiers:
-    """One classifier a base learning rate, all trained at once on the same batches, equal in size to within one image."""
+    """One classifier a base learning rate, all trained at once on the same batches, as equal in size as can be."""
     images, dim = features.shape
     mean, factor = standardization(features)
     weights = features.new_zeros(dim + 1, len(learning_rates), num_classes)

@@ -28,7 +28,7 @@ _CAPTIONS = {
 class Scores:
     """Accuracies in [0, 1] on the images of `measured_on`, None where not measured; effective rank in [0, 1].
 
-    `measured_on` is None where labels are missing; then all accuracies are.
+    `measured_on` is None where labels are missing or all the same; then all accuracies are None.
     """
 
     linear_top1: float | None

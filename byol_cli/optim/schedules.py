@@ -1,4 +1,4 @@
-"""Learning rate and tau at each step: pure functions in plain floats (paper section 3.3, appendix on optimization).
+"""Learning rate and tau at each step: pure functions in plain floats (paper section 3.3).
 
 `step` counts optimizer steps from 0; the last of a run is `total_steps - 1`.
 """

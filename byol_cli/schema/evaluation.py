@@ -8,7 +8,7 @@ from byol_cli.schema.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class LinearConfig:
-    """Linear probe by SGD on frozen features (paper appendix D.1); the selection split chooses the learning rate."""
+    """Linear probe by SGD on frozen features (paper section 4.1); the selection split chooses the learning rate."""
 
     epochs: Count
     batch_size: Count

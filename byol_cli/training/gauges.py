@@ -3,6 +3,8 @@
 BYOL has a trivial solution, the same vector for every image, at which its loss is 0: the loss alone cannot show it.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -15,12 +17,15 @@ def effective_rank(features: torch.Tensor) -> float:
 
     The exponential of the entropy of the normalised singular values (RankMe, Garrido et al. 2023, equation 1), divided
     by `min(batch - 1, dim)`. Unlike RankMe the features are centred first: what all images have in common tells none
-    apart. 0 where all features are equal (a batch of one included), 1 where they are isotropic.
+    apart. 0 where all features are equal (a batch of one included), 1 where they are isotropic, NaN where one is not
+    finite.
 
     Args:
         features: `(batch, dim)`, any float type; computed in float64.
     """
     features = features.detach().double()
+    if not features.isfinite().all():
+        return math.nan
     images, dim = features.shape
     centred = features - features.mean(dim=0)
     gram = centred @ centred.T if images < dim else centred.T @ centred

@@ -19,7 +19,7 @@ class TrainingPlan:
     peak_learning_rate: float
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, then cosine or constant (paper appendix C)."""
+        """Warm-up, then cosine or constant (paper section 3.3)."""
         return learning_rate(
             step,
             peak=self.peak_learning_rate,

@@ -81,7 +81,7 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe) -> TrainingResult:
 
 
 def held_out_images(run: Run) -> Tensor:
-    """The fixed batch that collapse is measured on: the first selection images, or training images if there are none."""
+    """The fixed batch that collapse is measured on: the first selection images, or training images."""
     subset = run.splits.selection if len(run.splits.selection) > 1 else run.splits.pretrain
     return torch.cat(list(run.evaluation_batches(subset.take(np.arange(min(GAUGE_IMAGES, len(subset)))))))
 

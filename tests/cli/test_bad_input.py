@@ -31,7 +31,7 @@ REFUSED = {
     "two warm-ups": (["optimizer.warmup_epochs=1"], "give exactly one, and null for the other"),
     "uneven accumulation": (
         ["trainer.accumulation_steps=3"],
-        "trainer.accumulation_steps=3 must divide batch_size=128",
+        "trainer.accumulation_steps=3 must divide batch_size=64",
     ),
     "range upside down": (["augmentation.view2.crop.scale=[1.0,0.5]"], "augmentation.view2.crop.scale=[1, 0.5]"),
     "colour on gray": (["augmentation.view1.jitter.hue=0.1"], "augmentation.view1.jitter.hue=0.1 needs 3 channels"),

@@ -69,7 +69,7 @@ def test_a_run_leaves_its_folder_and_byol_eval_measures_the_same(
     assert (summary["status"], summary["steps"], summary["images_per_second"] > 0) == ("done", 12, True)
     for scores in (summary, summary["untrained"], summary["pixels"]):
         assert all(0 < scores[name] < 1 for name in SCORES)
-    for word in ("1,294 images", "resnet_small", "128 images, 12 steps", "0.3", "cpu", "run folder: run"):
+    for word in ("1,294 images", "resnet_small", "64 images, 12 steps", "0.3", "cpu", "run folder: run"):
         assert word in ended.out
     for name in ("views.png", "curves.png"):
         assert min(Image.open(run_dir / name).size) > 100

@@ -85,7 +85,7 @@ def test_a_group_chosen_on_the_command_line_wins_over_the_preset() -> None:
     assert config.augmentation.image_size == 32
 
 
-# Published values: the paper's appendix C and DeepMind's released settings.
+# Published values: the paper's section 3.3 and DeepMind's released settings.
 @pytest.mark.parametrize(
     ("epochs", "lr", "weight_decay", "base_tau"),
     [(40, 0.45, 1e-6, 0.97), (100, 0.45, 1e-6, 0.99), (300, 0.3, 1e-6, 0.99), (1000, 0.2, 1.5e-6, 0.996)],
