@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from byol_cli.data.loader import training_batches
+from byol_cli.schema.errors import TrainingFault
 from byol_cli.training.console import Progress
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.loop import train
@@ -72,6 +73,10 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe) -> TrainingResult:
                 stop=stop,
             )
             train(run.state, batches, plan=run.plan, runtime=run.runtime, loss=run.loss, after_step=watch)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):  # torch raises it from a signal handler, wherever the loop is
+            raise
+        raise TrainingFault(f"{str(error).splitlines()[0]} (fewer trainer.num_workers need less memory)") from error
     finally:
         batches.close()
         recorder.close()
