@@ -25,7 +25,7 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
     checkpoint = read_checkpoint(path)
     trained_by = load(TrainConfig, checkpoint["config"], OPTIONS)
     refuse_unnamed_code(trained_by, config)
-    runtime = resolve_runtime(device=config.device, precision=config.precision)
+    runtime = resolve_runtime(device=config.device, precision=config.precision, field="device")
     dataset = config.dataset or trained_by.dataset
     splits = build_splits(dataset, channels=checkpoint["channels"], log=say)
     if not splits.train.has_labels:

@@ -10,6 +10,12 @@ from byol_cli.schema.errors import InputError
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
+def check_device(name: str) -> None:
+    """Refuse what is no device's name; raises InputError."""
+    if not _DEVICE.fullmatch(name):
+        raise InputError(f"device={name} must be one of auto, cpu, cuda, cuda:N, mps")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
     """`batch_size` is the number of images per optimiser step, split over `accumulation_steps` forward passes.
@@ -37,8 +43,7 @@ class TrainerConfig:
     on_collapse: Literal["warn", "stop"]
 
     def __post_init__(self) -> None:
-        if not _DEVICE.fullmatch(self.device):
-            raise InputError(f"device={self.device} must be one of auto, cpu, cuda, cuda:N, mps")
+        check_device(self.device)
         if self.batch_size % self.accumulation_steps:
             raise InputError(
                 f"accumulation_steps={self.accumulation_steps} must divide batch_size={self.batch_size} evenly"

@@ -46,22 +46,30 @@ class Runtime:
         return f"{self.device}, {self.precision}"
 
 
-def resolve_runtime(*, device: str, precision: str) -> Runtime:
-    """`auto` takes CUDA, then Apple's MPS, then the CPU; and bf16 on CUDA, fp32 elsewhere.
+def resolve_runtime(*, device: str, precision: str, field: str = "trainer.device") -> Runtime:
+    """`auto` takes CUDA, then Apple's MPS, then the CPU; bf16 where it is native, else fp32.
 
     Raises:
-        InputError: a device that this machine does not have.
+        InputError: a device that this machine does not have; `field` is named in the message.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     wanted = torch.device(device)
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"trainer.device={device}: this machine has {torch.cuda.device_count()} CUDA devices")
+        raise InputError(f"{field}={device}: this machine has {torch.cuda.device_count()} CUDA devices")
     if wanted.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError(f"trainer.device={device}: this machine has no MPS device")
+        raise InputError(f"{field}={device}: this machine has no MPS device")
     if precision == "auto":
-        precision = "bf16" if wanted.type == "cuda" else "fp32"
+        precision = "bf16" if wanted.type == "cuda" or (wanted.type == "cpu" and _cpu_multiplies_bf16()) else "fp32"
     return Runtime(device=wanted, precision=precision)
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Whether the processor has AVX-512 BF16 or AMX; a torch that cannot tell is taken for one without."""
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def parameter_count(module: torch.nn.Module) -> int:

@@ -226,6 +226,17 @@ def test_a_sweep_survives_a_failing_job_and_leaks_nothing(byol_train: Command, t
     assert same(weights_of(tmp_path / "sweep" / "2")["online"], weights_of(tmp_path / "alone")["online"])
 
 
+def test_a_run_that_came_to_no_checkpoint_starts_over(byol_train: Command, tiny: list[str], tmp_path: Path) -> None:
+    words = [*tiny, "trainer.steps=3", "evaluation=[knn]"]
+    assert byol_train(*words, "hydra.run.dir=whole").code == 0
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.yaml").write_text((tmp_path / "whole" / "config.yaml").read_text())
+    ended = byol_train("resume=begun")
+    assert ended.code == 0, ended.err
+    assert "going on from step 0 of 3" in ended.out
+    assert same(weights_of(tmp_path / "whole")["target"], weights_of(tmp_path / "begun")["target"])
+
+
 def test_starting_from_given_weights_begins_with_them(byol_train: Command, tiny: list[str], tmp_path: Path) -> None:
     words = [
         *tiny,
@@ -238,8 +249,33 @@ def test_starting_from_given_weights_begins_with_them(byol_train: Command, tiny:
     assert byol_train(*words, "seed=1", "hydra.run.dir=first").code == 0
     given = tmp_path / "first" / "checkpoints" / "last.pt"
     assert byol_train(*words, f"backbone.weights={given}", "hydra.run.dir=second").code == 0
+    refused = byol_train(*words, "backbone.widths=[4,6]", f"backbone.weights={given}")
+    assert refused.code == 2
+    assert "does not fit" in refused.err
+    assert "different shape" in refused.err
     first, second = weights_of(tmp_path / "first")["online"], weights_of(tmp_path / "second")
     for network in ("online", "target"):
-        key = "backbone.network.stem.0.weight"
-        key = key if key in first else next(name for name in first if name.startswith("backbone."))
+        key = next(name for name in first if name.startswith("backbone.") and first[name].dim() == 4)
         assert torch.equal(first[key], second[network][key])
+
+
+SHORT_DEMO = ["trainer.steps=100", "trainer.gauges_every_steps=25", "trainer.device=cpu", "evaluation=[knn]"]
+
+
+def test_without_the_predictor_the_demo_collapses_and_says_so(byol_train: Command, tmp_path: Path) -> None:
+    ended = byol_train(*SHORT_DEMO, "head.predictor=false", "hydra.run.dir=warned")
+    assert ended.code == 0
+    assert "warning: step 25: the representation is collapsing: feature std 0.0" in ended.err
+    ended = byol_train(*SHORT_DEMO, "head.predictor=false", "trainer.on_collapse=stop", "hydra.run.dir=stopped")
+    assert ended.code == 3
+    assert "byol-train: step 25: the representation is collapsing" in ended.err.splitlines()[-1]
+    assert summary_of(tmp_path / "stopped")["status"] == "stopped"
+    # Its loss looks better than ever: this is why the gauges are there.
+    rows = read_metrics(tmp_path / "warned" / "metrics.jsonl")
+    assert [row["train/loss"] for row in rows if "train/loss" in row][-1] < 0.1
+
+
+def test_with_the_predictor_the_demo_does_not_collapse(byol_train: Command) -> None:
+    ended = byol_train(*SHORT_DEMO, "trainer.on_collapse=stop", "hydra.run.dir=run")
+    assert ended.code == 0, ended.err
+    assert "collapsing" not in ended.err
