@@ -12,9 +12,9 @@ from byol_cli.model.byol import OnlineNetwork
 from byol_cli.training.gauges import effective_rank, feature_std, mean_cosine
 from byol_cli.training.runtime import Runtime
 
-FEATURE_STD_FLOOR = 0.2
+FEATURE_STD_FLOOR = 0.1
 EFFECTIVE_RANK_FLOOR = 0.02
-MEAN_COSINE_CEILING = 0.95
+MEAN_COSINE_CEILING = 0.99
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def test_equal_features_are_a_collapse() -> None:
     verdict = gauges_of(torch.ones(256, 64) + noise).verdict()
     assert verdict is not None
     assert "feature std 0.0" in verdict
-    assert "mean cosine 1.000 (above 0.95)" in verdict
+    assert "mean cosine 1.000 (above 0.99)" in verdict
 
 
 def test_features_along_one_line_are_a_collapse_of_dimensions() -> None:
