@@ -51,7 +51,7 @@ def group_tables(group: str) -> Iterator[str]:
         return
     values: dict[str, dict[str, list[str]]] = {}
     meanings: dict[str, str] = {}
-    for path in paths:
+    for path in sorted(paths, key=lambda path: -len(list(settings(path)))):  # the fullest file gives the order
         for setting in settings(path):
             if setting.name != "name":
                 values.setdefault(setting.name, {}).setdefault(setting.value, []).append(path.stem)
@@ -59,7 +59,8 @@ def group_tables(group: str) -> Iterator[str]:
     rows = []
     for name, by_value in values.items():
         shown = [f"`{v}`" if len(by_value) == 1 else f"`{v}` ({', '.join(used)})" for v, used in by_value.items()]
-        rows.append([f"`{group}.{name}`", ", ".join(shown), meanings[name]])
+        meaning = meanings[name] or meanings.get(name.replace("view2", "view1"), "")
+        rows.append([f"`{group}.{name}`", ", ".join(shown), meaning])
     if rows:
         yield table(["setting", "default", "meaning"], rows)
 

@@ -1,5 +1,6 @@
 """The README says what is so."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -14,6 +15,6 @@ def test_the_tables_of_settings_are_those_of_the_config_files() -> None:
 
 def test_the_files_it_points_to_exist() -> None:
     readme = (ROOT / "README.md").read_text()
-    named = [word.strip("`") for word in readme.split() if word.startswith("`byol_cli/") and word.endswith("`")]
-    assert named
+    named = re.findall(r"`((?:byol_cli|configs|scripts)/[\w/.]*)`", readme)
+    assert len(named) > 10
     assert not [name for name in named if not (ROOT / name).exists()]
