@@ -23,6 +23,7 @@ WORDS = [
     "backbone.blocks=[1]",
     "trainer.batch_size=8",
     "trainer.device=cpu",
+    "trainer.precision=fp32",
     "optimizer.warmup_fraction=0",
     "optimizer.momentum=0",
     "optimizer.lr=0.1",
