@@ -279,3 +279,14 @@ def test_with_the_predictor_the_demo_does_not_collapse(byol_train: Command) -> N
     ended = byol_train(*SHORT_DEMO, "trainer.on_collapse=stop", "hydra.run.dir=run")
     assert ended.code == 0, ended.err
     assert "collapsing" not in ended.err
+
+
+def test_an_interrupted_sweep_ends_as_a_whole(
+    byol_train: Command, tiny: list[str], tmp_path: Path, interrupt_at: Callable[[int], None]
+) -> None:
+    interrupt_at(2)
+    ended = byol_train("-m", *tiny, "trainer.steps=4", "evaluation=[knn]", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert ended.code == 75
+    assert "go on by: byol-train resume=sweep/0" in ended.err
+    rows = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[2] for row in rows] == ["interrupted", "not run"]
