@@ -287,6 +287,6 @@ def test_an_interrupted_sweep_ends_as_a_whole(
     interrupt_at(2)
     ended = byol_train("-m", *tiny, "trainer.steps=4", "evaluation=[knn]", "seed=0,1", "hydra.sweep.dir=sweep")
     assert ended.code == 75
-    assert "go on by: byol-train resume=sweep/0" in ended.err
+    assert f"go on by: byol-train resume={tmp_path}/sweep/0" in ended.err
     rows = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()[1:]
     assert [row.split(",")[2] for row in rows] == ["interrupted", "not run"]
