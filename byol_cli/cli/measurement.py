@@ -6,14 +6,15 @@ from pathlib import Path
 import torch
 
 from byol_cli.cli.command import DONE, Outcome
+from byol_cli.cli.resume import stored_config
 from byol_cli.cli.session import say
 from byol_cli.data.build import build_splits
 from byol_cli.data.loader import evaluation_batches
 from byol_cli.evaluation.evaluator import Evaluator
 from byol_cli.model.backbones import build_backbone
-from byol_cli.schema.command import OPTIONS, EvalConfig, TrainConfig
+from byol_cli.schema.command import EvalConfig, TrainConfig
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.load import load, option_fields
+from byol_cli.schema.load import option_fields
 from byol_cli.schema.model import CustomConfig
 from byol_cli.training.checkpoint import find_checkpoint, read_checkpoint
 from byol_cli.training.runtime import resolve_runtime
@@ -23,7 +24,7 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
     """Everything but the images comes from the checkpoint: backbone, normalisation, image size."""
     path = find_checkpoint(Path(config.checkpoint), field="checkpoint")
     checkpoint = read_checkpoint(path)
-    trained_by = load(TrainConfig, checkpoint["config"], OPTIONS)
+    trained_by = stored_config(checkpoint["config"])
     refuse_unnamed_code(trained_by, config)
     runtime = resolve_runtime(device=config.device, precision=config.precision, field="device")
     dataset = config.dataset or trained_by.dataset

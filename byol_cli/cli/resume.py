@@ -1,8 +1,8 @@
 """`resume=RUN_DIR`: the run's own configuration, from its folder, with the few changes that leave its course alone."""
 
-import copy
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ from hydra.core.override_parser.types import Override
 
 from byol_cli.cli.compose import parse_overrides, quoted
 from byol_cli.schema.command import OPTIONS, TrainConfig
+from byol_cli.schema.dataset import TorchvisionConfig
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.load import load
+from byol_cli.schema.load import load, plain
+from byol_cli.schema.model import CustomConfig
 
 # What may be said again on the command line; everything else would make it another run.
 HARMLESS = frozenset(
@@ -36,22 +38,36 @@ def requested_run(words: Sequence[str]) -> Path | None:
     return run_dir
 
 
-def resumed_config(values: dict[str, Any], words: Sequence[str]) -> TrainConfig:
+def stored_config(values: Any) -> TrainConfig:
+    """The configuration in a run's folder or checkpoint; what it names is read, but never downloaded.
+
+    Raises:
+        InputError: it is not a configuration of byol-train.
+    """
+    config = load(TrainConfig, values, OPTIONS)
+    if isinstance(config.dataset, TorchvisionConfig):
+        return replace(config, dataset=replace(config.dataset, download=False))
+    return config
+
+
+def resumed_config(values: Any, words: Sequence[str]) -> TrainConfig:
     """The run's stored configuration `values`, with the harmless changes in `words`.
 
     Raises:
         InputError: another change, or a custom backbone whose factory is not named again.
     """
+    config = stored_config(values)
     changes = [override for override in parse_overrides(words) if override.key_or_group != "resume"]
-    values = copy.deepcopy(values)
-    factory = values["backbone"].get("factory")
     named = [change.value() for change in changes if change.key_or_group == FACTORY]
-    if factory is not None and named != [factory]:
-        raise InputError(f"this run uses code of its own: name it again by {FACTORY}={factory} if you trust it")
+    if isinstance(config.backbone, CustomConfig) and named != [config.backbone.factory]:
+        raise InputError(
+            f"this run uses code of its own: name it again by {FACTORY}={config.backbone.factory} if you trust it"
+        )
+    changed = plain(config)
     for change in changes:
         if change.key_or_group != FACTORY:
-            _apply(values, change)
-    return load(TrainConfig, values, OPTIONS)
+            _apply(changed, change)
+    return load(TrainConfig, changed, OPTIONS)
 
 
 def _apply(values: dict[str, Any], change: Override) -> None:

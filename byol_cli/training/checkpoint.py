@@ -15,7 +15,8 @@ import torch
 from byol_cli.schema.errors import InputError
 
 KEYS = frozenset(
-    "step epoch online target optimizer scaler rng data_fingerprint config normalization versions metrics".split()
+    "step epoch online target optimizer scaler rng metrics "
+    "data_fingerprint config normalization channels versions".split()
 )
 
 
