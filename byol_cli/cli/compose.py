@@ -118,7 +118,7 @@ def _options(group: str) -> list[str]:
 
 def _missing_option(error: MissingConfigException, words: Sequence[str]) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
-    if group not in GROUPS:
+    known = _options(group) if group in GROUPS else error.options or []
+    if not known:
         return one_line(error)
-    known = _options(group)
     return f"{group}={option} must be one of {', '.join(known)}{nearest(option, known)}"

@@ -25,6 +25,7 @@ REFUSED = {
     "absent device": (["trainer.device=cuda:99"], "trainer.device=cuda:99: this machine has"),
     "unknown option": (["optimizer=lamb"], "optimizer=lamb must be one of adam, adamw, lars, sgd"),
     "unknown data set": (["dataset=mnist"], "dataset=mnist must be one of cifar10, cifar100, digits"),
+    "unknown launcher": (["-m", "hydra/launcher=nope", "seed=1,2"], "hydra/launcher=nope must be one of basic"),
     "option that is no name": (["trainer=[1]"], "trainer=[1] must be one of default"),
     "unknown measurement": (["evaluation=[knn,foo]"], "evaluation=foo must be one of few_label, knn, linear"),
     "setting of another option": (["dataset.root=x"], "dataset.root belongs to dataset=image_folder"),
@@ -50,6 +51,7 @@ REFUSED = {
     "missing factory": (["backbone=custom", "backbone.factory=no_such_module:build"], "no_such_module"),
     "sweep of nothing": (["-m"], "-m needs a setting with several values"),
     "bad job in a sweep": (["-m", "optimizer.lr=0.1,-3"], "optimizer.lr=-3 must be above 0"),
+    "unknown option in a sweep": (["-m", "optimizer=sgd,lamb"], "optimizer=lamb must be one of adam, adamw, lars"),
     "swept data set": (["-m", "dataset=cifar10,stl10"], "sweep over experiment=... instead"),
 }
 
