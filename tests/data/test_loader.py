@@ -197,7 +197,7 @@ def test_an_empty_subset_has_no_batches(in_memory: Subset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "on_cuda", "expected"), [(1, False, 1), (2, False, 1), (16, False, 4), (1, True, 1), (16, True, 15)]
+    ("cores", "on_cuda", "expected"), [(1, False, 0), (2, False, 0), (16, False, 4), (1, True, 1), (16, True, 15)]
 )
 def test_workers_by_default(cores: int, on_cuda: bool, expected: int) -> None:
     assert default_num_workers(cores, on_cuda) == expected
