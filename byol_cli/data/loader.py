@@ -28,8 +28,8 @@ IMAGE_DIM = -4
 def default_num_workers(cpu_count: int, on_cuda: bool) -> int:
     """Processes that decode files: all cores but one feed a GPU; a network on the CPU keeps most cores to itself.
 
-    On two or three cores that is all of them: the network's threads wait for each other, so that a worker which takes one
-    of their cores holds up both.
+    On two or three cores that is all of them: the network's threads wait for each other, so that a worker which takes
+    one of their cores holds up both.
     """
     return min(32, max(1, cpu_count - 1) if on_cuda else cpu_count // 4)
 
