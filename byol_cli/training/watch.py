@@ -56,13 +56,19 @@ class Watch:
         self._saved_at = self._resumed_at = time.monotonic()
 
     def __call__(self, loss: Tensor, gradient_norm: Tensor) -> bool:
-        """Do what is due after step `run.state.step`."""
+        """Do what is due after step `run.state.step`.
+
+        Raises:
+            TrainingFault: the loss is no number any more, or the run collapses and shall stop then.
+        """
         run, trainer = self.run, self.run.config.trainer
         step, last = run.state.step, run.state.step == run.plan.total_steps
         self.progress.advance(trainer.batch_size)
         logging = step % trainer.log_every_steps == 0 or last
         figures = {"train/loss": loss.item(), "train/gradient_norm": gradient_norm.item()} if logging else {}
         self.training_seconds += time.monotonic() - self._resumed_at
+        if figures and not math.isfinite(figures["train/loss"]):
+            raise TrainingFault(f"step {step}: the loss is {figures['train/loss']}; try a lower optimizer.lr")
         if step % trainer.gauges_every_steps == 0 or step == self.first_step + 1 or last:
             self.read_gauges()
         if logging:

@@ -300,6 +300,15 @@ def test_without_the_predictor_the_demo_collapses_and_says_so(byol_train: Comman
     assert [row["train/loss"] for row in rows if "train/loss" in row][-1] < 0.1
 
 
+def test_a_run_that_diverges_ends_and_says_so(byol_train: Command, tiny: list[str], tmp_path: Path) -> None:
+    words = ["trainer.steps=20", "trainer.log_every_steps=1", "optimizer.lr=1e30", "optimizer.warmup_fraction=0"]
+    ended = byol_train(*tiny, *words, "hydra.run.dir=run")
+    assert ended.code == 3
+    assert "the loss is nan; try a lower optimizer.lr" in ended.err.splitlines()[-1]
+    assert summary_of(tmp_path / "run")["status"] == "stopped"
+    assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
+
+
 def test_with_the_predictor_the_demo_does_not_collapse(byol_train: Command) -> None:
     ended = byol_train(*SHORT_DEMO, "trainer.on_collapse=stop", "hydra.run.dir=run")
     assert ended.code == 0, ended.err
