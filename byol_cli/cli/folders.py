@@ -22,6 +22,20 @@ class MissingFolders:
                 folder.rmdir()
 
 
+def make_folder(path: Path, *, field: str) -> None:
+    """Make `path`; raises InputError, naming `field`, where that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{field}={path} cannot be made: {error.strerror}") from None
+
+
+def refuse_used_sweep(folder: Path) -> None:
+    """Refuse a folder that holds a sweep already; raises InputError."""
+    if (folder / "sweep.csv").exists() or any(folder.glob("*/config.yaml")):
+        raise InputError(f"hydra.sweep.dir={folder} holds a sweep already")
+
+
 def refuse_used_folder(run_dir: Path) -> None:
     """Refuse a folder that holds a run already; raises InputError."""
     if (run_dir / "config.yaml").exists():

@@ -12,11 +12,11 @@ from byol_cli.cli.resume import resume_command, resumed_config
 from byol_cli.evaluation.evaluator import Evaluator
 from byol_cli.evaluation.probe import OnlineProbe
 from byol_cli.schema.command import TrainConfig
-from byol_cli.schema.errors import TrainingFault
+from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.schema.load import plain
 from byol_cli.training.checkpoint import read_checkpoint
 from byol_cli.training.pretrain import pretrain
-from byol_cli.training.recorder import read_json, write_json
+from byol_cli.training.recorder import read_json, write_json, write_whole
 from byol_cli.training.setup import Run, prepare
 
 
@@ -44,7 +44,7 @@ def run_to_end(run: Run, run_dir: Path) -> Outcome:
     """Train, measure, write summary.json, and print what was reached and where it lies."""
     began = time.monotonic()
     say(run.header())
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(plain(run.config), sort_keys=False))
+    write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(run.config), sort_keys=False))
     trainer = run.config.trainer
     probe = OnlineProbe(
         splits=run.splits,
@@ -56,7 +56,7 @@ def run_to_end(run: Run, run_dir: Path) -> Outcome:
     )
     try:
         result = pretrain(run, run_dir, probe=probe)
-    except TrainingFault as fault:
+    except (TrainingFault, InputError) as fault:
         write_json(run_dir / "summary.json", {"status": "stopped", "steps": run.state.step, "message": str(fault)})
         raise
     summary: dict[str, Any] = {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 
 from byol_cli.cli.command import Outcome, run_job
 from byol_cli.cli.compose import parse_overrides
@@ -35,56 +36,72 @@ class SweepInterrupted(KeyboardInterrupt):
 
 
 class Sweep:
-    """The jobs of a sweep: `jobs[i]` is the list of overrides of the job that Hydra numbers i."""
+    """The jobs of a sweep: `jobs[i]` is the list of overrides of the job that Hydra numbers i.
+
+    A sweeper other than Hydra's basic one chooses its jobs as it goes; then `jobs` is empty.
+    """
 
     def __init__(self, words: Sequence[str]) -> None:
         """Lay out all combinations; raises InputError where nothing is swept."""
         overrides = parse_overrides(words)
-        self.settings = [override.key_or_group for override in overrides if override.is_sweep_override()]
+        swept = [override for override in overrides if override.is_sweep_override()]
+        self.settings = [override.key_or_group for override in swept]
         if not self.settings:
             raise InputError("-m needs a setting with several values, such as optimizer.lr=0.1,0.2")
-        choices = [
-            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-            if override.is_sweep_override()
-            else [override.input_line or ""]
-            for override in overrides
-        ]
-        self.jobs = [list(job) for job in itertools.product(*choices)]
+        self.fixed = [override.input_line or "" for override in overrides if override not in swept]
+        self.jobs: list[list[str]] = []
+        if not any(override.key_or_group == "hydra/sweeper" for override in overrides):
+            choices = [_choices(override) for override in overrides]
+            self.jobs = [list(job) for job in itertools.product(*choices)]
+        self._ran: dict[int, tuple[str, Outcome]] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """0 where any job came to its end, else the gravest of the jobs' exit codes."""
+        codes = [outcome.exit_code for _, outcome in self._ran.values()]
+        return 0 if 0 in codes else max(codes, default=0)
 
     def run_job(self, program: str, run_dir: Path, job: Callable[[], Outcome]) -> Outcome:
         """Announce and run one job; its end is in its folder whatever happens, so that no failure is lost."""
-        number = HydraConfig.get().job.num
-        print(f"\n[job {number + 1} of {len(self.jobs)}] {self.changes(number)}", file=sys.stderr, flush=True)
+        hydra = HydraConfig.get()
+        number, changes = hydra.job.num, self._changes(hydra.overrides.task)
+        total = f" of {len(self.jobs)}" if self.jobs else ""
+        print(f"\n[job {number + 1}{total}] {changes}", file=sys.stderr, flush=True)
         began = time.monotonic()
         outcome = run_job(program, job, contain_bugs=True)
+        self._ran[number] = changes, outcome
         path = run_dir / SUMMARY
         if outcome.exit_code and not path.is_file():
             summary = {"status": "failed", "message": outcome.message, "seconds": time.monotonic() - began}
             path.write_text(json.dumps(summary, indent=2))
         return outcome
 
-    def changes(self, number: int) -> str:
-        """What sets job `number` apart."""
-        return " ".join(word for word in self.jobs[number] if parse_overrides([word])[0].key_or_group in self.settings)
-
     def finish(self, folder: Path) -> str:
         """Write sweep.csv in the sweep's `folder`; returns the table, best first by the selection split."""
-        rows = sorted((self._row(folder, number) for number in range(len(self.jobs))), key=_rank)
+        changes = {number: self._changes(job) for number, job in enumerate(self.jobs)}
+        changes |= {number: changed for number, (changed, _) in self._ran.items()}
+        rows = sorted((_row(folder, number, changed) for number, changed in changes.items()), key=_rank)
         with (folder / "sweep.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer = csv.DictWriter(file, fieldnames=["job", "overrides", "status", *FIGURES, "seconds", "message"])
             writer.writeheader()
             writer.writerows(rows)
         return f"\n{_table(rows)}\n\nsweep folder: {folder}"
 
-    def _row(self, folder: Path, number: int) -> dict[str, Any]:
-        path = folder / str(number) / SUMMARY
-        summary = json.loads(path.read_text()) if path.is_file() else {"status": "not run"}
-        return {
-            "job": number,
-            "overrides": self.changes(number),
-            "status": summary["status"],
-            **{name: summary.get(name) for name in (*FIGURES, "seconds", "message")},
-        }
+    def _changes(self, job: Sequence[str]) -> str:
+        return " ".join(word for word in job if parse_overrides([word])[0].key_or_group in self.settings)
+
+
+def _choices(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _row(folder: Path, number: int, changes: str) -> dict[str, Any]:
+    path = folder / str(number) / SUMMARY
+    summary = json.loads(path.read_text()) if path.is_file() else {"status": "not run"}
+    figures = {name: summary.get(name) for name in (*FIGURES, "seconds", "message")}
+    return {"job": number, "overrides": changes, "status": summary["status"], **figures}
 
 
 def _rank(row: dict[str, Any]) -> tuple[bool, float, int]:

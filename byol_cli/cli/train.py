@@ -6,9 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from byol_cli.cli.command import DONE, INTERRUPTED, CommandLine, Outcome, guarded, output_dir, run_hydra, run_job
+from byol_cli.cli.command import INTERRUPTED, CommandLine, Outcome, guarded, output_dir, run_hydra, run_job
 from byol_cli.cli.compose import quoted
-from byol_cli.cli.folders import MissingFolders, refuse_used_folder
+from byol_cli.cli.folders import MissingFolders, make_folder, refuse_used_folder, refuse_used_sweep
 from byol_cli.cli.presets import with_preset
 from byol_cli.cli.resume import requested_run
 from byol_cli.cli.sweep import Sweep, SweepInterrupted, refuse_sweep
@@ -53,6 +53,7 @@ def run_one(argv: list[str], run_dir: Path, job: Callable[[Path], Outcome]) -> i
     """Hand one job to Hydra, in `run_dir`; a refused one leaves no folder behind."""
     outcomes: list[Outcome] = []
     missing = MissingFolders(run_dir)
+    make_folder(run_dir, field="hydra.run.dir")
 
     def task(_: DictConfig) -> float:
         outcomes.append(run_job(PROGRAM, lambda: job(run_dir)))
@@ -70,7 +71,9 @@ def sweep(line: CommandLine) -> int:
     plan = Sweep(line.words)
     for words in plan.jobs:
         line.load(TrainConfig, words)
-    folder = Path(line.compose(plan.jobs[0]).hydra.sweep.dir)
+    folder = Path(line.compose(plan.fixed).hydra.sweep.dir)
+    refuse_used_sweep(folder)
+    make_folder(folder, field="hydra.sweep.dir")
 
     def task(composed: DictConfig) -> float:
         config, run_dir = line.check(TrainConfig, composed), output_dir()
@@ -85,7 +88,7 @@ def sweep(line: CommandLine) -> int:
         return INTERRUPTED
     finally:
         print(plan.finish(folder), flush=True)
-    return DONE
+    return plan.exit_code
 
 
 def fresh_job(config: TrainConfig, run_dir: Path) -> Outcome:

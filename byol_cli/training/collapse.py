@@ -45,7 +45,7 @@ def read_gauges(online: OnlineNetwork, images: Tensor, runtime: Runtime) -> Gaug
     """Measure the projections of the fixed batch `images` `(batch, channels, height, width)` in eval mode."""
     online.eval()
     with torch.no_grad(), runtime.autocast():
-        projections = online.projector(online.backbone(images)).float()
+        projections = online.projector(online.backbone(images)).float().cpu()  # the gauges need float64
     online.train()
     return Gauges(
         feature_std=feature_std(projections),

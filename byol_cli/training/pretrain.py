@@ -73,6 +73,8 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe) -> TrainingResult:
                 stop=stop,
             )
             train(run.state, batches, plan=run.plan, runtime=run.runtime, loss=run.loss, after_step=watch)
+    except torch.OutOfMemoryError as error:
+        raise TrainingFault(f"out of memory on {run.runtime.device}; raise trainer.accumulation_steps") from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):  # torch raises it from a signal handler, wherever the loop is
             raise

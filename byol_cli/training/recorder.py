@@ -18,9 +18,7 @@ class Recorder:
         kept = [row for row in read_metrics(self.path) if row["step"] <= start_step] if start_step else []
         self.path.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
         self._file = self.path.open("a", buffering=1)
-        self._tensorboard = SummaryWriter(
-            str(run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
-        )
+        self._tensorboard = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_step + 1)
 
     def record(self, step: int, values: dict[str, float]) -> None:
         """`values` by TensorBoard's names, such as `train/loss`, after `step` optimiser steps."""
@@ -46,11 +44,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write `values` so that `path` is at all times absent or whole."""
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` so that `path` is at all times absent, the old file or the new one."""
     draft = path.with_name(f"{path.name}.writing")
-    draft.write_text(f"{json.dumps(values, indent=2)}\n")
+    draft.write_text(text)
     os.replace(draft, path)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write `values` as JSON, whole or not at all."""
+    write_whole(path, f"{json.dumps(values, indent=2)}\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -25,6 +25,8 @@ from byol_cli.training.runtime import Runtime, parameter_count, resolve_runtime
 from byol_cli.training.state import TrainingState, build_state
 from byol_cli.views.pipeline import TwoViews
 
+MEASURED_AT_ONCE = 256  # images; no more than a training forward pass takes, so that measuring never needs more memory
+
 
 @dataclass(frozen=True)
 class Run:
@@ -53,7 +55,7 @@ class Run:
             subset,
             resize=self.config.augmentation.evaluation_resize,
             image_size=self.config.augmentation.image_size,
-            batch_size=self.config.trainer.batch_size,
+            batch_size=min(MEASURED_AT_ONCE, self.config.trainer.batch_size // self.config.trainer.accumulation_steps),
             num_workers=self.num_workers,
             device=self.runtime.device,
             mean=self.mean,
@@ -61,7 +63,7 @@ class Run:
         )
 
     def untrained_backbone(self) -> Backbone:
-        """The online backbone as it was at step 0: built from the same seed, on the run's device."""
+        """The online backbone as the seed initialises it, before `backbone.weights`, on the run's device."""
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
             return self.make_backbone().to(self.runtime.device)

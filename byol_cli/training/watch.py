@@ -64,20 +64,26 @@ class Watch:
         run, trainer = self.run, self.run.config.trainer
         step, last = run.state.step, run.state.step == run.plan.total_steps
         self.progress.advance(trainer.batch_size)
-        logging = step % trainer.log_every_steps == 0 or last
-        figures = {"train/loss": loss.item(), "train/gradient_norm": gradient_norm.item()} if logging else {}
-        self.training_seconds += time.monotonic() - self._resumed_at
-        if figures and not math.isfinite(figures["train/loss"]):
-            raise TrainingFault(f"step {step}: the loss is {figures['train/loss']}; try a lower optimizer.lr")
-        if step % trainer.gauges_every_steps == 0 or step == self.first_step + 1 or last:
+        gauges = step % trainer.gauges_every_steps == 0 or step == self.first_step + 1 or last
+        log = step % trainer.log_every_steps == 0 or last
+        probe = step % (run.plan.steps_per_epoch * trainer.probe_every_epochs) == 0 or last
+        save = self.checkpoint_due() or self.stop.requested or last
+        if gauges or log or probe or save:
+            value = loss.item()  # waits for the device, so that the clock below is right
+            self.training_seconds += time.monotonic() - self._resumed_at
+            self._resumed_at = time.monotonic()
+            if not math.isfinite(value):
+                raise TrainingFault(f"step {step}: the loss is {value}; try a lower optimizer.lr")
+        if gauges:
             self.read_gauges()
-        if logging:
-            self.log(figures)
-        if step % (run.plan.steps_per_epoch * trainer.probe_every_epochs) == 0 or last:
+        if log:
+            self.log({"train/loss": value, "train/gradient_norm": gradient_norm.item()})
+        if probe:
             self.take_probe()
-        if last or self.stop.requested or self.checkpoint_due():
+        if save:
             self.save("last.pt")
-        self._resumed_at = time.monotonic()
+        if gauges or log or probe or save:
+            self._resumed_at = time.monotonic()
         return not self.stop.requested
 
     @property

@@ -324,3 +324,28 @@ def test_an_interrupted_sweep_ends_as_a_whole(
     assert f"go on by: byol-train resume={tmp_path}/sweep/0" in ended.err
     rows = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()[1:]
     assert [row.split(",")[2] for row in rows] == ["interrupted", "not run"]
+
+
+def test_a_sweep_in_which_nothing_runs_fails_and_a_used_folder_is_refused(
+    byol_train: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    words = ["-m", *tiny, "trainer.batch_size=5000,6000", "hydra.sweep.dir=sweep"]
+    assert byol_train(*words).code == 2
+    ended = byol_train(*words)
+    assert ended.code == 2
+    assert ended.err == "byol-train: hydra.sweep.dir=sweep holds a sweep already\n"
+
+
+def test_a_folder_that_cannot_be_made_is_named(byol_train: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = byol_train("hydra.run.dir=file/run")
+    assert ended.code == 2
+    assert ended.err == "byol-train: hydra.run.dir=file/run cannot be made: Not a directory\n"
+
+
+def test_an_unreadable_image_ends_the_run_with_its_name(byol_train: Command, tmp_path: Path) -> None:
+    write_images(tmp_path / "photos")
+    (tmp_path / "photos" / "2019" / "0.jpg").write_bytes(b"no image at all")
+    ended = byol_train(*FOLDER, "dataset.channels=3", "dataset.normalization=imagenet", "hydra.run.dir=run")
+    assert ended.code == 2
+    assert "photos/2019/0.jpg" in ended.err.splitlines()[-1]
