@@ -66,7 +66,7 @@ def compose_config(config_name: str, words: Sequence[str], *, config_dir: str | 
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             return compose(config_name, overrides=[*search, *overrides], return_hydra_config=True)
     except MissingConfigException as error:
-        raise InputError(_missing_option(error, words)) from None
+        raise InputError(_missing_option(error)) from None
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(one_line(error)) from None
 
@@ -116,7 +116,7 @@ def _options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
 
 
-def _missing_option(error: MissingConfigException, words: Sequence[str]) -> str:
+def _missing_option(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     known = _options(group) if group in GROUPS else error.options or []
     if not known:

@@ -1,7 +1,8 @@
 """Work that is spread over processes: pieces go out, tensors come back in the same order."""
 
 import signal
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import torch
@@ -37,11 +38,21 @@ def in_workers(
         generator=torch.Generator(),
         worker_init_fn=_begin_worker,
     )
-    try:
+    with worker_faults():
         for made in loader:
             if isinstance(made, InputError):
                 raise made
             yield made
+
+
+@contextmanager
+def worker_faults() -> Iterator[None]:
+    """Torch's word of a dead worker becomes a TrainingFault.
+
+    It comes from a signal handler, so that it is raised wherever the main process happens to be.
+    """
+    try:
+        yield
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise

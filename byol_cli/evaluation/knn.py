@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+CHUNK = 256  # queries compared with the bank at once: bounds the memory that their similarities take
+
 
 @torch.no_grad()
 def knn_predict(

@@ -8,12 +8,10 @@ from torch import Tensor
 from byol_cli.data.images import evenly_spaced
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.features import extract_features
-from byol_cli.evaluation.knn import knn_accuracy
+from byol_cli.evaluation.knn import CHUNK, knn_accuracy
 from byol_cli.model.backbones import Backbone
 from byol_cli.training.gauges import effective_rank
 from byol_cli.training.runtime import Runtime
-
-CHUNK = 256
 
 
 class OnlineProbe:

@@ -7,12 +7,11 @@ from typing import Literal, NamedTuple
 import torch
 
 from byol_cli.evaluation.few_label import few_label_accuracy
-from byol_cli.evaluation.knn import knn_accuracy
+from byol_cli.evaluation.knn import CHUNK, knn_accuracy
 from byol_cli.evaluation.linear import linear_probe
 from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.training.gauges import effective_rank
 
-_KNN_CHUNK = 256
 _RANK_IMAGES = 2048
 
 _ACCURACY_COLUMNS = {"linear": "linear_top1", "k-NN": "knn_top1", "few-label": "few_label_top1"}
@@ -100,7 +99,7 @@ def measure(
             neighbors=config.knn.neighbors,
             temperature=config.knn.temperature,
             num_classes=num_classes,
-            chunk=_KNN_CHUNK,
+            chunk=CHUNK,
         )
     if config.few_label is not None:
         few_label_top1 = few_label_accuracy(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from byol_cli.data.loader import training_batches
+from byol_cli.data.workers import worker_faults
 from byol_cli.schema.errors import TrainingFault
 from byol_cli.training.console import Progress
 from byol_cli.training.interrupt import StopRequest
@@ -61,7 +62,7 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe) -> TrainingResult:
         num_epochs=run.plan.num_epochs,
     )
     try:
-        with StopRequest() as stop, progress:
+        with worker_faults(), StopRequest() as stop, progress:
             watch = Watch(
                 run,
                 run_dir,
@@ -75,10 +76,6 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe) -> TrainingResult:
             train(run.state, batches, plan=run.plan, runtime=run.runtime, loss=run.loss, after_step=watch)
     except torch.OutOfMemoryError as error:
         raise TrainingFault(f"out of memory on {run.runtime.device}; raise trainer.accumulation_steps") from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):  # torch raises it from a signal handler, wherever the loop is
-            raise
-        raise TrainingFault(f"{str(error).splitlines()[0]} (fewer trainer.num_workers need less memory)") from error
     finally:
         batches.close()
         recorder.close()

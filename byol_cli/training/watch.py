@@ -68,7 +68,8 @@ class Watch:
         log = step % trainer.log_every_steps == 0 or last
         probe = step % (run.plan.steps_per_epoch * trainer.probe_every_epochs) == 0 or last
         save = self.checkpoint_due() or self.stop.requested or last
-        if gauges or log or probe or save:
+        due = gauges or log or probe or save
+        if due:
             value = loss.item()  # waits for the device, so that the clock below is right
             self.training_seconds += time.monotonic() - self._resumed_at
             self._resumed_at = time.monotonic()
@@ -82,7 +83,7 @@ class Watch:
             self.take_probe()
         if save:
             self.save("last.pt")
-        if gauges or log or probe or save:
+        if due:
             self._resumed_at = time.monotonic()
         return not self.stop.requested
 
