@@ -56,7 +56,7 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
             resize=trained_by.augmentation.evaluation_resize,
             image_size=trained_by.augmentation.image_size,
             batch_size=config.batch_size,
-            num_workers=runtime.num_workers(config.num_workers),
+            num_workers=runtime.num_workers(config.num_workers, log=say),
             device=runtime.device,
             mean=torch.tensor(checkpoint["normalization"]["mean"], device=runtime.device),
             std=torch.tensor(checkpoint["normalization"]["std"], device=runtime.device),

@@ -18,7 +18,7 @@ from byol_cli.schema.model import CustomConfig
 # What may be said again on the command line; everything else would make it another run.
 HARMLESS = frozenset(
     "trainer.device trainer.num_workers trainer.log_every_steps trainer.gauges_every_steps trainer.probe_max_images "
-    "trainer.checkpoint_every_steps trainer.checkpoint_every_minutes trainer.on_collapse".split()
+    "trainer.checkpoint_every_steps trainer.checkpoint_every_minutes trainer.on_collapse dataset.cache_dir".split()
 )
 FACTORY = "backbone.factory"
 

@@ -2,17 +2,19 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from byol_cli.data.cache import cached
 from byol_cli.data.digits import read_digits
 from byol_cli.data.image_folder import read_image_folder
 from byol_cli.data.imagenet import read_imagenet
-from byol_cli.data.images import ImageSet
+from byol_cli.data.images import FileImages, ImageSet
 from byol_cli.data.sources import Sources, Splits, Subset
 from byol_cli.data.splits import Split, hold_out
 from byol_cli.data.synthetic import read_synthetic
 from byol_cli.data.torchvision_sets import read_cifar10, read_cifar100, read_stl10
-from byol_cli.schema.dataset import DatasetConfig
+from byol_cli.schema.dataset import DatasetConfig, FilesConfig
 
 # Each takes the dataclass that has the same key in byol_cli.schema.dataset.DATASETS.
 DATASETS: dict[str, Callable[[Any], Sources]] = {
@@ -32,7 +34,7 @@ def build_splits(config: DatasetConfig, *, channels: int | None = None, log: Cal
     Args:
         config: the data set's options.
         channels: what every image is converted to, before `dataset.channels`; None leaves that to the option.
-        log: is told in one line what was taken as labels, and how many images are in each split.
+        log: is told in one line what was taken as labels, and how many images are in each split; also of the cache.
 
     Raises:
         InputError: the data is missing, damaged or does not fit the configuration.
@@ -45,6 +47,8 @@ def build_splits(config: DatasetConfig, *, channels: int | None = None, log: Cal
     wanted = channels or config.channels
     if wanted is not None:
         sources = sources.change(lambda images: images.with_channels(wanted))
+    if isinstance(config, FilesConfig) and config.cache is not None:
+        sources = sources.change(partial(_cached, config=config, log=log))
     splits = _split(sources, config)
     test = f"{len(splits.test):,} for the test" if splits.test is not None else "no test images"
     log(
@@ -52,6 +56,10 @@ def build_splits(config: DatasetConfig, *, channels: int | None = None, log: Cal
         f"for selection, {test} (dataset.split_seed={config.split_seed})"
     )
     return splits
+
+
+def _cached(images: ImageSet, *, config: FilesConfig, log: Callable[[str], None]) -> ImageSet:
+    return cached(images, config, log=log) if isinstance(images, FileImages) else images
 
 
 def _split(sources: Sources, config: DatasetConfig) -> Splits:

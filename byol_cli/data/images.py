@@ -1,9 +1,9 @@
-"""The two kinds of image sets: an array in memory, or files that are decoded when they are asked for."""
+"""What an image set is, and two kinds: an array in memory, or files that are decoded when they are asked for."""
 
 import hashlib
 import os
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +13,40 @@ from byol_cli.data.path_table import PathTable
 from byol_cli.schema.errors import InputError
 
 MAX_SIZES_IN_FINGERPRINT = 4096
+
+
+class ImageSet(Protocol):
+    """Images of one channel count, numbered from 0: in memory, in files, or in a cache."""
+
+    @property
+    def channels(self) -> int:
+        """Of every image."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """int64 (images,), each image's place in `class_names`, -1 for none; None where the set has no labels."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Empty where the set has no labels."""
+
+    def __len__(self) -> int:
+        """Number of images in the set."""
+
+    def name(self, index: int) -> str:
+        """What people call the image."""
+
+    def image(self, index: int) -> Tensor:
+        """One image, uint8 (channels, height, width); raises InputError where it cannot be read."""
+
+    def with_channels(self, channels: int) -> "ImageSet":
+        """The same images in `channels`."""
+
+    def without_labels(self) -> "ImageSet":
+        """The same images, their labels forgotten."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal that tells one set of pixels from another."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,9 +151,6 @@ class FileImages:
             except OSError as error:
                 raise InputError(f"{self.paths[index]}: {error.strerror}") from error
         return digest.hexdigest()
-
-
-ImageSet: TypeAlias = ArrayImages | FileImages
 
 
 def evenly_spaced(count: int, *, at_most: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Batches of images on the device: two views of each for training, one centre crop of each for measurements."""
 
-import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from functools import partial
@@ -11,31 +10,23 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from byol_cli.data.images import ArrayImages, FileImages, ImageSet
+from byol_cli.data.images import ArrayImages, ImageSet
+from byol_cli.data.pieces import IMAGE_DIM, TimedPieces, join_pieces, split_into_pieces
 from byol_cli.data.sampler import MicroBatch, micro_batches
 from byol_cli.data.sources import Subset
 from byol_cli.data.workers import in_workers
 from byol_cli.views.photometric import normalize
 from byol_cli.views.pipeline import TwoViews
 
-FILES_IN_A_PIECE = 64
-"""A worker's portion: small, so that all workers share the first batch, and that little memory waits in their queue."""
-
-IMAGE_DIM = -4
-"""Pieces are joined along the images: (..., images, channels, height, width)."""
-
-
-def default_num_workers(cpu_count: int, on_cuda: bool) -> int:
-    """Processes that decode files: all cores but one feed a GPU; a network on the CPU keeps most cores to itself.
-
-    On two or three cores that is all of them: the network's threads wait for each other, so that a worker which takes
-    one of their cores holds up both.
-    """
-    return min(32, max(1, cpu_count - 1) if on_cuda else cpu_count // 4)
+GROUP_BYTES = 8 * 2**20
+"""Decoded pixels that a worker holds before it crops them: their draws are made at once, and they stay in its cache."""
 
 
 class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
-    """Iterates over `(view 1, view 2)` of each micro batch; `wait_seconds` is the time spent in waiting for crops."""
+    """Iterates over `(view 1, view 2)` of each micro batch.
+
+    On CUDA, copying and colouring run on a stream of their own, while the step before is still being computed.
+    """
 
     def __init__(
         self,
@@ -48,13 +39,13 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         std: Tensor,
     ) -> None:
         """Join `crops`, which come in pieces and in the order of `batches`; `views` finishes them on the device."""
-        self.wait_seconds = 0.0
         self._batches = batches
-        self._crops = crops
+        self._crops = TimedPieces(crops)
         self._views = views
         self._device = device
         self._mean = mean
         self._std = std
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __next__(self) -> tuple[Tensor, Tensor]:
         """Views 1 and 2, float32 (batch, channels, image_size, image_size) on the device.
@@ -64,10 +55,24 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
             TrainingFault: a worker died.
         """
         batch = next(self._batches)
-        started = time.perf_counter()
-        crops = _next_joined(self._crops, num_images=len(batch.indices), device=self._device)
-        self.wait_seconds += time.perf_counter() - started
+        if self._stream is None:
+            return self._make(batch)
+        with torch.cuda.stream(self._stream):
+            view1, view2 = self._make(batch)
+        step_stream = torch.cuda.current_stream(self._device)
+        step_stream.wait_stream(self._stream)
+        for view in (view1, view2):
+            view.record_stream(step_stream)
+        return view1, view2
+
+    def _make(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        crops = join_pieces(self._crops, num_images=len(batch.indices), device=self._device)
         return self._views.finish(crops, epoch=batch.epoch, indices=batch.indices, mean=self._mean, std=self._std)
+
+    @property
+    def wait_seconds(self) -> float:
+        """Time spent in waiting for crops so far."""
+        return self._crops.seconds
 
     def close(self) -> None:
         """End the workers; there are no more batches."""
@@ -124,11 +129,17 @@ def training_batches(
 
     images = subset.images
     if isinstance(images, ArrayImages):
-        crops = in_workers(partial(_crops_in_memory, images, views, device), batches(), num_workers=0, pin_memory=False)
+        pixels = resident(images.images, device)
+        crops = in_workers(partial(_crops_in_memory, pixels, views, device), batches(), num_workers=0, pin_memory=False)
     else:
+        image_bytes = 2 * images.channels * views.image_size**2
         crops = in_workers(
-            partial(_crops_of_files, images, views),
-            (replace(batch, indices=piece) for batch in batches() for piece in _pieces(batch.indices)),
+            partial(crops_of_files, images, views),
+            (
+                replace(batch, indices=piece)
+                for batch in batches()
+                for piece in split_into_pieces(batch.indices, image_bytes=image_bytes)
+            ),
             num_workers=num_workers,
             pin_memory=device.type == "cuda",
         )
@@ -168,42 +179,47 @@ def evaluation_batches(
         TrainingFault: a worker died.
     """
     batches = [subset.indices[start : start + batch_size] for start in range(0, len(subset), batch_size)]
+    image_bytes = subset.images.channels * image_size**2
     crops = in_workers(
         partial(_centre_crops, subset.images, resize, image_size),
-        (piece for batch in batches for piece in _pieces(batch)),
+        (piece for batch in batches for piece in split_into_pieces(batch, image_bytes=image_bytes)),
         num_workers=0 if isinstance(subset.images, ArrayImages) else num_workers,
         pin_memory=device.type == "cuda",
     )
     for batch in batches:
-        pixels = _next_joined(crops, num_images=len(batch), device=device)
+        pixels = join_pieces(crops, num_images=len(batch), device=device)
         yield normalize(pixels.float() / 255, mean, std)
 
 
-def _pieces(indices: np.ndarray) -> list[np.ndarray]:
-    return [indices[start : start + FILES_IN_A_PIECE] for start in range(0, len(indices), FILES_IN_A_PIECE)]
+def resident(images: Tensor, device: torch.device) -> Tensor:
+    """Images in memory, on the device for good where they take at most a quarter of the memory that is free there."""
+    if device.type == "cuda" and images.nbytes * 4 <= torch.cuda.mem_get_info(device)[0]:
+        return images.to(device)
+    return images
 
 
-def _next_joined(pieces: Iterator[Tensor], *, num_images: int, device: torch.device) -> Tensor:
-    """As many pieces as make up `num_images`, joined on the device."""
-    joined: list[Tensor] = []
-    while num_images > 0:
-        joined.append(next(pieces).to(device, non_blocking=True))
-        num_images -= joined[-1].shape[IMAGE_DIM]
-    return torch.cat(joined, dim=IMAGE_DIM)
+def crops_of_files(images: ImageSet, views: TwoViews, piece: MicroBatch) -> Tensor:
+    """What a worker does: decode each image of a piece once and cut both its crops.
+
+    Returns:
+        uint8 (2, images, channels, image_size, image_size).
+    """
+    crops, group, first = [], list[Tensor](), 0
+    for after, index in enumerate(piece.indices.tolist(), start=1):
+        group.append(images.image(index))
+        if after == len(piece.indices) or sum(image.nbytes for image in group) >= GROUP_BYTES:
+            crops.append(views.crops_of(group, epoch=piece.epoch, indices=piece.indices[first:after]))
+            group, first = [], after
+    return torch.cat(crops, dim=IMAGE_DIM)
 
 
-def _crops_in_memory(images: ArrayImages, views: TwoViews, device: torch.device, batch: MicroBatch) -> Tensor:
-    pixels = images.images[torch.from_numpy(batch.indices)].to(device)
-    return views.crops_of_batch(pixels, epoch=batch.epoch, indices=batch.indices)
-
-
-def _crops_of_files(images: FileImages, views: TwoViews, piece: MicroBatch) -> Tensor:
-    crops = [views.crops_of(images.image(index), epoch=piece.epoch, index=index) for index in piece.indices.tolist()]
-    return torch.stack(crops, dim=IMAGE_DIM)
+def _crops_in_memory(pixels: Tensor, views: TwoViews, device: torch.device, batch: MicroBatch) -> Tensor:
+    rows = torch.from_numpy(batch.indices).to(pixels.device, non_blocking=True)
+    return views.crops_of_batch(pixels[rows].to(device), epoch=batch.epoch, indices=batch.indices)
 
 
 def _centre_crops(images: ImageSet, resize_to: int, image_size: int, indices: np.ndarray) -> Tensor:
-    if isinstance(images, FileImages):
+    if not isinstance(images, ArrayImages):
         return torch.stack([_centre_crop(images.image(index), resize_to, image_size) for index in indices.tolist()])
     pixels = images.images[torch.from_numpy(indices)]
     if pixels.shape[-2:] == (image_size, image_size):

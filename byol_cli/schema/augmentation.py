@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from byol_cli.schema.constraints import Count, NonNegative, Positive, Probability, Range, UnitInterval
 from byol_cli.schema.errors import InputError
 
+FormulasName = Literal["torchvision", "deepmind"]
+
 Degrees = Annotated[float, Range(low=-180, high=180)]
 
 
@@ -138,10 +140,11 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """Both views' distributions, their size, and the resize before the centre crop in evaluation, in pixels."""
+    """Both views' distributions, by whose formulas they are made, their size, and that before evaluation's crop."""
 
     image_size: Annotated[int, Range(low=8)]
     evaluation_resize: Count
+    formulas: FormulasName
     view1: View
     view2: View
 

@@ -57,6 +57,7 @@ class EvalConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     batch_size: Count
     num_workers: CountOrZero | None
+    feature_cache: bool
     seed: Seed
     evaluation: EvaluationConfig
 

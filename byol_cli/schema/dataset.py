@@ -37,7 +37,16 @@ class DigitsConfig(DatasetConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolderConfig(DatasetConfig):
+class FilesConfig(DatasetConfig):
+    """A set of image files: they can be decoded once, shrunk to `cache_short_side` pixels and kept."""
+
+    cache: Literal["ram", "disk"] | None
+    cache_short_side: Count
+    cache_dir: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolderConfig(FilesConfig):
     """Any nested folder of images, or several, or a text file of paths."""
 
     root: str | list[str] | None
@@ -68,7 +77,7 @@ class TorchvisionConfig(DatasetConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageNetConfig(DatasetConfig):
+class ImageNetConfig(FilesConfig):
     """ImageNet (ILSVRC 2012) from its archives, or from train/ and val/ folders already unpacked, below `root`."""
 
     root: str

@@ -30,6 +30,8 @@ class TrainerConfig:
     device: str
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     channels_last: bool
+    compile: bool
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"]
     clip_grad_norm: Positive | None
     num_workers: CountOrZero | None
     log_every_steps: Count

@@ -7,6 +7,11 @@ from types import TracebackType
 from tqdm import tqdm
 
 
+def say(line: str) -> None:
+    """Print a line without tearing a bar."""
+    tqdm.write(line, file=sys.stderr)
+
+
 class Progress:
     """Progress over the run's images: epoch, loss, feature std, images a second and time left."""
 
@@ -44,11 +49,7 @@ class Progress:
             self._last_line = now
             rate = (self._done - self._initial) / (now - self._started)
             left = tqdm.format_interval((self._total - self._done) / rate)
-            self.say(f"epoch {epoch}/{self.num_epochs}  {figures}  {rate:,.0f} img/s  {left} left")
-
-    def say(self, line: str) -> None:
-        """Print a line without tearing the bar."""
-        tqdm.write(line, file=sys.stderr)
+            say(f"epoch {epoch}/{self.num_epochs}  {figures}  {rate:,.0f} img/s  {left} left")
 
     def __enter__(self) -> "Progress":
         return self

@@ -11,7 +11,8 @@ from torch import Tensor
 from byol_cli.data.loader import training_batches
 from byol_cli.data.workers import worker_faults
 from byol_cli.schema.errors import TrainingFault
-from byol_cli.training.console import Progress
+from byol_cli.training.compilation import compile_networks
+from byol_cli.training.console import Progress, say
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.loop import train
 from byol_cli.training.pictures import save_curves, save_views, view_grid
@@ -56,24 +57,26 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe) -> TrainingResult:
         mean=run.mean,
         std=run.std,
     )
-    progress = Progress(
-        total_images=run.plan.total_steps * trainer.batch_size,
-        done_images=run.state.step * trainer.batch_size,
-        num_epochs=run.plan.num_epochs,
-    )
     try:
-        with worker_faults(), StopRequest() as stop, progress:
-            watch = Watch(
-                run,
-                run_dir,
-                probe=probe,
-                gauge_images=held_out_images(run),
-                recorder=recorder,
-                batches=batches,
-                progress=progress,
-                stop=stop,
-            )
-            train(run.state, batches, plan=run.plan, runtime=run.runtime, loss=run.loss, after_step=watch)
+        with worker_faults(), StopRequest() as stop:
+            if trainer.compile:
+                compile_networks(run, say=say)
+            with Progress(
+                total_images=run.plan.total_steps * trainer.batch_size,
+                done_images=run.state.step * trainer.batch_size,
+                num_epochs=run.plan.num_epochs,
+            ) as progress:
+                watch = Watch(
+                    run,
+                    run_dir,
+                    probe=probe,
+                    gauge_images=held_out_images(run),
+                    recorder=recorder,
+                    batches=batches,
+                    progress=progress,
+                    stop=stop,
+                )
+                train(run.state, batches, plan=run.plan, runtime=run.runtime, loss=run.loss, after_step=watch)
     except torch.OutOfMemoryError as error:
         raise TrainingFault(f"out of memory on {run.runtime.device}; raise trainer.accumulation_steps") from error
     finally:
@@ -94,6 +97,6 @@ def picture_of_views(run: Run) -> Tensor:
     """Both views of the first images of epoch 0, as one picture."""
     subset = run.splits.pretrain
     indices = subset.indices[:PICTURE_IMAGES]
-    crops = torch.stack([run.views.crops_of(subset.images.image(i), epoch=0, index=i) for i in indices.tolist()], dim=1)
+    crops = run.views.crops_of([subset.images.image(index) for index in indices.tolist()], epoch=0, indices=indices)
     view1, view2 = run.views.finish(crops.to(run.runtime.device), epoch=0, indices=indices, mean=run.mean, std=run.std)
     return view_grid(view1, view2, mean=run.mean, std=run.std)

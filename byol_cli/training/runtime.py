@@ -1,12 +1,12 @@
 """Where and in which number format a run computes: device, precision, seed."""
 
-import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 
-from byol_cli.data.loader import default_num_workers
+from byol_cli.data.worker_count import available_cores, default_num_workers, workers_that_fit
 from byol_cli.schema.errors import InputError
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,6 +18,11 @@ class Runtime:
 
     device: torch.device
     precision: str
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether the device is an NVIDIA GPU."""
+        return self.device.type == "cuda"
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -33,13 +38,13 @@ class Runtime:
         """Loss scaling, needed by fp16 alone; otherwise it passes everything through."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
-    def num_workers(self, wanted: int | None) -> int:
-        """Processes that read images: as many as `wanted`, or by the number of processor cores."""
-        on_cuda = self.device.type == "cuda"
-        return default_num_workers(os.cpu_count() or 1, on_cuda) if wanted is None else wanted
+    def num_workers(self, wanted: int | None, *, log: Callable[[str], None]) -> int:
+        """Processes that read files: as many as `wanted`, or by the processor's cores; fewer where memory is short."""
+        number = default_num_workers(available_cores(), on_cuda=self.on_cuda) if wanted is None else wanted
+        return workers_that_fit(number, log=log)
 
     def __str__(self) -> str:
-        if self.device.type == "cuda":
+        if self.on_cuda:
             return f"{torch.cuda.get_device_name(self.device)}, {self.precision}"
         if self.device.type == "cpu":
             return f"cpu ({torch.get_num_threads()} threads), {self.precision}"

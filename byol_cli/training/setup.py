@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from byol_cli.data.build import build_splits
+from byol_cli.data.cache import CachedImages
+from byol_cli.data.images import ArrayImages
 from byol_cli.data.loader import evaluation_batches
 from byol_cli.data.normalization import resolve_normalization
 from byol_cli.data.sources import Splits, Subset
+from byol_cli.data.worker_count import available_cores, remedy_for_waiting
 from byol_cli.losses import LOSSES
 from byol_cli.model.backbones import Backbone, build_backbone
 from byol_cli.model.weights import load_backbone_weights
@@ -42,12 +45,27 @@ class Run:
     state: TrainingState
     loss: Loss
     make_backbone: Callable[[], Backbone]
+    num_workers: int
     resumed_metrics: dict[str, float]
 
     @property
-    def num_workers(self) -> int:
-        """Processes that read images."""
-        return self.runtime.num_workers(self.config.trainer.num_workers)
+    def reads_files(self) -> bool:
+        """Whether training images are read while it goes on; else they are in memory."""
+        return not isinstance(self.splits.pretrain.images, ArrayImages)
+
+    def remedy_for_waiting(self) -> str:
+        """What to change where steps wait for images."""
+        return remedy_for_waiting(
+            num_workers=self.num_workers,
+            cores=available_cores(),
+            on_cuda=self.runtime.on_cuda,
+            cached=isinstance(self.splits.pretrain.images, CachedImages),
+        )
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Images a forward pass."""
+        return self.config.trainer.batch_size // self.config.trainer.accumulation_steps
 
     def evaluation_batches(self, subset: Subset) -> Iterator[Tensor]:
         """The images of `subset` in order, resized, centre-cropped and normalised, on the run's device."""
@@ -55,7 +73,7 @@ class Run:
             subset,
             resize=self.config.augmentation.evaluation_resize,
             image_size=self.config.augmentation.image_size,
-            batch_size=min(MEASURED_AT_ONCE, self.config.trainer.batch_size // self.config.trainer.accumulation_steps),
+            batch_size=min(MEASURED_AT_ONCE, self.micro_batch_size),
             num_workers=self.num_workers,
             device=self.runtime.device,
             mean=self.mean,
@@ -122,6 +140,7 @@ def prepare(
     elif config.backbone.weights is not None:
         load_backbone_weights(state.online.backbone, Path(config.backbone.weights))
         load_backbone_weights(state.target.backbone, Path(config.backbone.weights))
+    in_memory = isinstance(splits.pretrain.images, ArrayImages)
     return Run(
         config=config,
         runtime=runtime,
@@ -133,10 +152,12 @@ def prepare(
             view2=config.augmentation.view2,
             image_size=config.augmentation.image_size,
             seed=config.seed,
+            formulas=config.augmentation.formulas,
         ),
         plan=plan,
         state=state,
         loss=LOSSES[config.loss.name],
         make_backbone=make_backbone,
+        num_workers=0 if in_memory else runtime.num_workers(config.trainer.num_workers, log=say),
         resumed_metrics=checkpoint["metrics"] if checkpoint else {},
     )

@@ -14,11 +14,13 @@ from byol_cli.schema.errors import TrainingFault
 from byol_cli.schema.load import plain
 from byol_cli.training.checkpoint import save_checkpoint
 from byol_cli.training.collapse import Gauges, read_gauges
-from byol_cli.training.console import Progress
+from byol_cli.training.console import Progress, say
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.recorder import Recorder
 from byol_cli.training.setup import Run
 from byol_cli.training.state import versions
+
+MAX_WAIT_SHARE = 0.1
 
 SCORE, BEST_SCORE = "selection_score", "best_selection_score"
 
@@ -49,7 +51,8 @@ class Watch:
         self.folder = run_dir / "checkpoints"
         self.metrics: dict[str, float] = dict(run.resumed_metrics)
         self.gauges: Gauges | None = None
-        self._warned = False
+        self._warned = self._told_of_waiting = False
+        self._after_start: tuple[float, float] | None = None  # seconds of waiting and of training by the first figures
         self.training_seconds = 0.0  # without gauges, probes and checkpoints
         self.first_step = self._window_step = run.state.step
         self._window_seconds = self._window_wait = 0.0
@@ -108,6 +111,7 @@ class Watch:
             "train/images_per_second": (step - self._window_step) * trainer.batch_size / seconds,
             "train/data_wait_share": (self.batches.wait_seconds - self._window_wait) / seconds,
         }
+        self.tell_of_waiting()
         self._window_step, self._window_seconds = step, self.training_seconds
         self._window_wait = self.batches.wait_seconds
         self.metrics |= figures
@@ -117,6 +121,17 @@ class Watch:
             loss=figures["train/loss"],
             feature_std=self.gauges.feature_std if self.gauges else None,
         )
+
+    def tell_of_waiting(self) -> None:
+        """Say once that steps wait for images, and what would help. The first figures are of workers just starting."""
+        wait, seconds = self.batches.wait_seconds, self.training_seconds
+        if self._after_start is None:
+            self._after_start = wait, seconds
+            return
+        share = (wait - self._after_start[0]) / (seconds - self._after_start[1])
+        if share > MAX_WAIT_SHARE and self.run.reads_files and not self._told_of_waiting:
+            say(f"{share:.0%} of the time is spent waiting for images: {self.run.remedy_for_waiting()}")
+            self._told_of_waiting = True
 
     def read_gauges(self) -> None:
         """Measure collapse; warn when it sets in, or stop the run where the configuration says so.
@@ -133,7 +148,7 @@ class Watch:
             self.save("last.pt")
             raise TrainingFault(f"step {self.run.state.step}: {verdict}; trainer.on_collapse=warn would go on")
         if verdict and not self._warned:
-            self.progress.say(f"warning: step {self.run.state.step}: {verdict}")
+            say(f"warning: step {self.run.state.step}: {verdict}")
         self._warned = verdict is not None
 
     def past_the_start(self) -> bool:

@@ -6,8 +6,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import resized_crop_image
 
 from byol_cli.views.touched import change_
 
@@ -25,9 +23,8 @@ def crop_resize(image: Tensor, box: Sequence[int] | np.ndarray, *, size: int, in
         uint8 (channels, size, size).
     """
     top, left, height, width = (int(number) for number in box)
-    return resized_crop_image(
-        image, top, left, height, width, [size, size], interpolation=InterpolationMode(interpolation), antialias=True
-    )
+    cut = image[:, top : top + height, left : left + width]
+    return F.interpolate(cut[None], size=(size, size), mode=interpolation, antialias=True)[0]
 
 
 def crop_resize_batch(images: Tensor, boxes: np.ndarray, *, size: int, interpolation: str) -> Tensor:
@@ -84,8 +81,8 @@ def _cubic(distance: Tensor) -> Tensor:
 FILTERS = {"bilinear": _triangle, "bicubic": _cubic}
 
 
-def affine_batch(images: Tensor, angle: Tensor, shear: Tensor) -> Tensor:
-    """Shear each image along x, then rotate it, about its centre; bilinear, black outside.
+def affine_batch_(images: Tensor, angle: Tensor, shear: Tensor) -> None:
+    """Shear each image along x, then rotate it, about its centre, in place; bilinear, black outside.
 
     The same as torchvision's `functional.affine(image, -angle, [0, 0], 1, [shear, 0])`: that function turns clockwise,
     its `rotate` counter-clockwise, and so does this one. A positive shear leans the top to the right.
@@ -95,23 +92,19 @@ def affine_batch(images: Tensor, angle: Tensor, shear: Tensor) -> Tensor:
         angle: degrees (batch,) on the CPU.
         shear: degrees (batch,) on the CPU.
     """
-    images = images.clone()
-    change_(images, (angle != 0) | (shear != 0), _affine, angle, shear)
-    return images
+    change_(images, (angle != 0) | (shear != 0), _affine_, angle, shear)
 
 
-def _affine(images: Tensor, angle: Tensor, shear: Tensor) -> Tensor:
+def _affine_(images: Tensor, angle: Tensor, shear: Tensor) -> None:
     height, width = images.shape[-2:]
     cos, sin, tan = angle.deg2rad().cos(), angle.deg2rad().sin(), shear.deg2rad().tan()
     # From a place in the result back to its source, both from the centre, y downwards: rotation undone, then shear.
     across = torch.stack([cos + sin * tan, (cos * tan - sin) * height / width, torch.zeros_like(cos)], dim=1)
     down = torch.stack([sin * width / height, cos, torch.zeros_like(cos)], dim=1)
     grid = F.affine_grid(torch.stack([across, down], dim=1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    images.copy_(F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
 
 
-def flip_batch(images: Tensor, flip: Tensor) -> Tensor:
-    """Exchange left and right where `flip`, bool (batch,) on the CPU; images are (batch, channels, height, width)."""
-    images = images.clone()
-    change_(images, flip, lambda chosen: chosen.flip(-1))
-    return images
+def flip_batch_(images: Tensor, flip: Tensor) -> None:
+    """Exchange left and right where `flip`, bool (batch,) on the CPU; (batch, channels, height, width) in place."""
+    change_(images, flip, lambda chosen: chosen.copy_(chosen.flip(-1)))

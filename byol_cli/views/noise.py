@@ -30,16 +30,16 @@ def standard_normals(keys: Tensor, num_pixels: int) -> Tensor:
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :num_pixels]
 
 
-def add_noise(images: Tensor, std: Tensor, keys: Tensor) -> Tensor:
+def add_noise_(images: Tensor, std: Tensor, keys: Tensor) -> None:
     """Add std x N(0, 1) to every value and clamp to [0, 1].
 
     Args:
-        images: float32 (batch, channels, height, width) in [0, 1].
+        images: float32 (batch, channels, height, width) in [0, 1], changed in place.
         std: float32 (batch,).
         keys: int64 (batch,).
     """
     normals = standard_normals(keys, images[0].numel()).view_as(images)
-    return (images + std[:, None, None, None] * normals).clamp_(0, 1)
+    images.add_(normals.mul_(std[:, None, None, None])).clamp_(0, 1)
 
 
 def _mix(bits: Tensor) -> Tensor:

@@ -1,16 +1,22 @@
 """The two views of every image: crops where the images are decoded, all the rest where the network is."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from byol_cli.schema.augmentation import View
-from byol_cli.views.geometry import affine_batch, crop_resize, crop_resize_batch, flip_batch
-from byol_cli.views.photometric import apply_photometric, normalize
+from byol_cli.schema.augmentation import FormulasName, View
+from byol_cli.views.formulas import FORMULAS, Formulas, apply_photometric_
+from byol_cli.views.geometry import affine_batch_, flip_batch_
+from byol_cli.views.photometric import normalize
 from byol_cli.views.plan import ViewPlan, draw_boxes, draw_plan
 
-CPU_PART = 2**20
-"""Values that a CPU works on at once: more would leave its cache between two operations."""
+CPU_PART = 3 * 2**18
+"""Values that a CPU works on at once: more would leave its cache between two operations.
+
+Five views of 224 pixels: a convolution takes 16 channels at once there, so that six views (18) cost as much as ten.
+"""
 
 
 class TwoViews:
@@ -20,30 +26,31 @@ class TwoViews:
     It depends on the seed, the epoch, the index and the image alone.
     """
 
-    def __init__(self, *, view1: View, view2: View, image_size: int, seed: int) -> None:
-        """Keep the distributions of the two views, their side in pixels and the run's seed."""
+    def __init__(self, *, view1: View, view2: View, image_size: int, seed: int, formulas: FormulasName) -> None:
+        """Keep the distributions of the two views, their side in pixels, the run's seed and the set of formulas."""
         self.views = (view1, view2)
         self.image_size = image_size
         self.seed = seed
+        self.formulas = FORMULAS[formulas]
 
-    def crops_of(self, image: Tensor, *, epoch: int, index: int) -> Tensor:
-        """Both crops of one decoded image.
+    def crops_of(self, images: Sequence[Tensor], *, epoch: int, indices: np.ndarray) -> Tensor:
+        """Both crops of decoded images of any sizes.
 
         Args:
-            image: uint8 (channels, height, width) on the CPU.
+            images: uint8 (channels, height, width) each, on the CPU.
             epoch: counted from 0.
-            index: the sample's place in the data set.
+            indices: int64 (images,), the samples' places in the data set.
 
         Returns:
-            uint8 (2, channels, image_size, image_size).
+            uint8 (2, images, channels, image_size, image_size).
         """
-        boxes = self._boxes(image.shape, epoch=epoch, indices=np.array([index]))
-        return torch.stack(
-            [
-                crop_resize(image, box[0], size=self.image_size, interpolation=view.crop.interpolation)
-                for view, box in zip(self.views, boxes, strict=True)
-            ]
-        )
+        size = self.image_size
+        heights, widths = np.array([image.shape[1:] for image in images]).T
+        crops = torch.empty(2, len(images), len(images[0]), size, size, dtype=torch.uint8)
+        for place, view, boxes in zip(crops, self.views, self._boxes(heights, widths, epoch, indices), strict=True):
+            for row, image, box in zip(place, images, boxes.tolist(), strict=True):
+                row.copy_(self.formulas.crop_resize(image, box, size=size, interpolation=view.crop.interpolation))
+        return crops
 
     def crops_of_batch(self, images: Tensor, *, epoch: int, indices: np.ndarray) -> Tensor:
         """Both crops of a batch of equally large images in memory.
@@ -56,10 +63,13 @@ class TwoViews:
         Returns:
             uint8 (2, batch, channels, image_size, image_size) on the images' device.
         """
-        boxes = self._boxes(images.shape, epoch=epoch, indices=indices)
+        heights, widths = np.tile(images.shape[-2:], (len(images), 1)).T
+        boxes = self._boxes(heights, widths, epoch, indices)
         return torch.stack(
             [
-                crop_resize_batch(images, box, size=self.image_size, interpolation=view.crop.interpolation)
+                self.formulas.crop_resize_batch(
+                    images, box, size=self.image_size, interpolation=view.crop.interpolation
+                )
                 for view, box in zip(self.views, boxes, strict=True)
             ]
         )
@@ -88,8 +98,9 @@ class TwoViews:
                     epoch=epoch,
                     indices=indices,
                     view_index=number,
-                    image_size=self.image_size,
+                    blur_kernel=self.formulas.blur_taps(fraction=view.blur.kernel, image_size=self.image_size),
                 ),
+                self.formulas,
                 mean=mean,
                 std=std,
             )
@@ -97,29 +108,35 @@ class TwoViews:
         )
         return view1, view2
 
-    def _boxes(self, shape: torch.Size, *, epoch: int, indices: np.ndarray) -> list[np.ndarray]:
-        height, width = shape[-2:]
+    def _boxes(self, heights: np.ndarray, widths: np.ndarray, epoch: int, indices: np.ndarray) -> list[np.ndarray]:
         return [
             draw_boxes(
                 view.crop,
+                sizes=self.formulas.box_sizes,
                 seed=self.seed,
                 epoch=epoch,
                 indices=indices,
                 view_index=number,
-                heights=np.full(len(indices), height),
-                widths=np.full(len(indices), width),
+                heights=heights,
+                widths=widths,
             )
             for number, view in enumerate(self.views)
         ]
 
 
-def _finish(crops: Tensor, plan: ViewPlan, *, mean: Tensor, std: Tensor) -> Tensor:
+def _finish(crops: Tensor, plan: ViewPlan, formulas: Formulas, *, mean: Tensor, std: Tensor) -> Tensor:
     part = max(1, CPU_PART // crops[0].numel()) if crops.device.type == "cpu" else len(crops)
-    parts = (slice(start, start + part) for start in range(0, len(crops), part))
-    return torch.cat([_finish_part(crops[samples], plan.select(samples), mean=mean, std=std) for samples in parts])
+    views = torch.empty(crops.shape, device=crops.device)
+    for start in range(0, len(crops), part):
+        samples = slice(start, start + part)
+        images = _change(crops[samples], plan.select(samples), formulas)
+        views[samples] = normalize(images, mean, std)
+    return views
 
 
-def _finish_part(crops: Tensor, plan: ViewPlan, *, mean: Tensor, std: Tensor) -> Tensor:
-    images = affine_batch(crops.float() / 255, plan.angle, plan.shear)
-    images = apply_photometric(flip_batch(images, plan.flip), plan)
-    return normalize(images, mean, std)
+def _change(crops: Tensor, plan: ViewPlan, formulas: Formulas) -> Tensor:
+    images = crops.float().mul_(1 / 255)
+    affine_batch_(images, plan.angle, plan.shear)
+    flip_batch_(images, plan.flip)
+    apply_photometric_(images, plan, formulas)
+    return images

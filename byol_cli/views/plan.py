@@ -7,7 +7,7 @@ are those of the paper's section 3.3 and table 6.
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import permutations
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class ViewPlan:
         solarize: bool.
         noise_std: float32, on values in [0, 1]; 0 for none.
         noise_key: int64, hashed with the pixel's number.
-        blur_kernel: odd number of taps, at most the image's side plus 1.
+        blur_kernel: odd number of taps, at most the image's side plus 1; the same for all.
         solarize_threshold: in [0, 1].
     """
 
@@ -92,12 +92,7 @@ class ViewPlan:
         return replace(self, **chosen)
 
 
-def blur_kernel_taps(*, fraction: float, image_size: int) -> int:
-    """Width of the blur's kernel in pixels, always odd: 23 for a tenth of 224, as in DeepMind's code."""
-    return 2 * (round(fraction * image_size) // 2) + 1
-
-
-def draw_plan(view: View, *, seed: int, epoch: int, indices: np.ndarray, view_index: int, image_size: int) -> ViewPlan:
+def draw_plan(view: View, *, seed: int, epoch: int, indices: np.ndarray, view_index: int, blur_kernel: int) -> ViewPlan:
     """Draw what happens to a batch of samples in one view, the crop apart.
 
     Args:
@@ -106,7 +101,7 @@ def draw_plan(view: View, *, seed: int, epoch: int, indices: np.ndarray, view_in
         epoch: counted from 0.
         indices: int64 (batch,), the samples' places in the data set.
         view_index: 0 or 1.
-        image_size: side of the square view in pixels.
+        blur_kernel: width of the blur's kernel in pixels, odd.
     """
     draws = uniforms(seed=seed, epoch=epoch, indices=indices, view=view_index, num_slots=Slot.CROP).T
 
@@ -134,14 +129,30 @@ def draw_plan(view: View, *, seed: int, epoch: int, indices: np.ndarray, view_in
         solarize=happens(Slot.SOLARIZE, view.solarize.probability),
         noise_std=amount(Slot.NOISE, view.noise.probability, Slot.NOISE_STD, *view.noise.std, 0.0),
         noise_key=torch.from_numpy(noise_keys(seed=seed, epoch=epoch, indices=indices, view=view_index)),
-        blur_kernel=blur_kernel_taps(fraction=view.blur.kernel, image_size=image_size),
+        blur_kernel=blur_kernel,
         solarize_threshold=view.solarize.threshold,
     )
+
+
+class BoxSizes(NamedTuple):
+    """Heights and widths of the boxes, (batch,) in whole pixels, and whether each lies in the centre or anywhere."""
+
+    heights: np.ndarray
+    widths: np.ndarray
+    central: np.ndarray
+
+
+class SizeRule(Protocol):
+    """How large a crop is, given (slots, batch) draws and the images' heights and widths."""
+
+    def __call__(self, crop: Crop, draws: np.ndarray, heights: np.ndarray, widths: np.ndarray, /) -> BoxSizes:
+        """The boxes' sizes, at least one pixel and at most the image each way."""
 
 
 def draw_boxes(
     crop: Crop,
     *,
+    sizes: SizeRule,
     seed: int,
     epoch: int,
     indices: np.ndarray,
@@ -149,13 +160,11 @@ def draw_boxes(
     heights: np.ndarray,
     widths: np.ndarray,
 ) -> np.ndarray:
-    """Draw the crop of each sample by the rule of torchvision's RandomResizedCrop.
-
-    The first of ten tries (area uniform, ratio log-uniform) that fits into the image is put at a uniform place; where
-    none fits, the largest central box of an allowed ratio is taken; where no crop happens, the whole image.
+    """Draw the crop of each sample; where no crop happens, it is the whole image.
 
     Args:
         crop: the distribution.
+        sizes: the rule for the boxes' sizes.
         seed: of the run.
         epoch: counted from 0.
         indices: int64 (batch,), the samples' places in the data set.
@@ -167,30 +176,40 @@ def draw_boxes(
         int64 (batch, 4): top, left, height and width of the boxes.
     """
     draws = uniforms(seed=seed, epoch=epoch, indices=indices, view=view_index, num_slots=Slot.END).T
-    tried_heights, tried_widths, fits = _tries(crop, draws, heights, widths)
-    first, samples, found = fits.argmax(axis=0), np.arange(len(indices)), fits.any(axis=0)
-    central_heights, central_widths = _central(crop, heights, widths)
-    box_heights = np.where(found, tried_heights[first, samples], central_heights)
-    box_widths = np.where(found, tried_widths[first, samples], central_widths)
+    box_heights, box_widths, central = sizes(crop, draws, heights, widths)
     free_heights, free_widths = heights - box_heights, widths - box_widths
-    tops = np.where(found, draws[Slot.CROP_TOP] * (free_heights + 1), free_heights // 2)
-    lefts = np.where(found, draws[Slot.CROP_LEFT] * (free_widths + 1), free_widths // 2)
+    tops = np.where(central, free_heights // 2, draws[Slot.CROP_TOP] * (free_heights + 1))
+    lefts = np.where(central, free_widths // 2, draws[Slot.CROP_LEFT] * (free_widths + 1))
     boxes = np.stack([tops, lefts, box_heights, box_widths], axis=1)
     whole = np.stack([np.zeros_like(heights), np.zeros_like(widths), heights, widths], axis=1)
     return np.where(draws[Slot.CROP, :, None] < crop.probability, boxes, whole).astype(np.int64)
 
 
-def _tries(
+def first_fitting_sizes(crop: Crop, draws: np.ndarray, heights: np.ndarray, widths: np.ndarray, /) -> BoxSizes:
+    """The rule of torchvision's RandomResizedCrop: the first of ten tries that fits into the image.
+
+    Where none fits, it is the largest box of an allowed ratio, in the centre.
+    """
+    tried_heights, tried_widths = tried_sizes(crop, draws, heights, widths)
+    fits = (tried_heights > 0) & (tried_heights <= heights) & (tried_widths > 0) & (tried_widths <= widths)
+    first, samples, found = fits.argmax(axis=0), np.arange(len(heights)), fits.any(axis=0)
+    central_heights, central_widths = _central(crop, heights, widths)
+    return BoxSizes(
+        heights=np.where(found, tried_heights[first, samples], central_heights),
+        widths=np.where(found, tried_widths[first, samples], central_widths),
+        central=np.logical_not(found),
+    )
+
+
+def tried_sizes(
     crop: Crop, draws: np.ndarray, heights: np.ndarray, widths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Heights and widths of the tries, and whether each fits; all (tries, batch)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Heights and widths of all tries, (tries, batch) each: area uniform, ratio log-uniform; they may not fit."""
     low, high = crop.scale
     areas = heights * widths * (low + (high - low) * draws[Slot.CROP_AREA : Slot.CROP_AREA + NUM_CROP_TRIES])
     low, high = np.log(crop.ratio)
     ratios = np.exp(low + (high - low) * draws[Slot.CROP_RATIO : Slot.CROP_RATIO + NUM_CROP_TRIES])
-    tried_heights, tried_widths = np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))
-    fits = (tried_heights > 0) & (tried_heights <= heights) & (tried_widths > 0) & (tried_widths <= widths)
-    return tried_heights, tried_widths, fits
+    return np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))
 
 
 def _central(crop: Crop, heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,13 +22,21 @@ COMMON: dict[str, Any] = {
     "selection_fraction": 0.25,
     "split_seed": 0,
 }
+FILES: dict[str, Any] = {"cache": None, "cache_short_side": 256, "cache_dir": "cache"}
 OWN: dict[str, dict[str, Any]] = {
     "digits": {"image_size": 16, "test_fraction": 0.2},
-    "image_folder": {"root": None, "file_list": None, "labels_csv": None, "test_root": None, "test_fraction": 0.0},
+    "image_folder": {
+        **FILES,
+        "root": None,
+        "file_list": None,
+        "labels_csv": None,
+        "test_root": None,
+        "test_fraction": 0.0,
+    },
     "cifar10": {"root": "data", "download": False},
     "cifar100": {"root": "data", "download": False},
     "stl10": {"root": "data", "download": False},
-    "imagenet": {"root": "data"},
+    "imagenet": {**FILES, "root": "data"},
     "synthetic": {"num_images": 20, "image_size": 8},
 }
 
@@ -91,4 +99,4 @@ def views() -> TwoViews:
         solarize=Solarize(probability=0.2, threshold=0.5),
         noise=Noise(probability=0.5, std=(0.0, 0.1)),
     )
-    return TwoViews(view1=view, view2=view, image_size=8, seed=5)
+    return TwoViews(view1=view, view2=view, image_size=8, seed=5, formulas="torchvision")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from byol_cli.data import decode as decode_module
 from byol_cli.data.decode import EXTENSIONS, count_channels, decode, to_channels
 from byol_cli.schema.errors import InputError
 
@@ -248,3 +249,49 @@ def test_other_conversions_are_refused(own: int, wanted: int) -> None:
 
 def test_extensions_are_lower_case_with_a_dot() -> None:
     assert all(extension == extension.lower() and extension.startswith(".") for extension in EXTENSIONS)
+
+
+JPEG_KINDS = {
+    "plain": {},
+    "fine colour": {"subsampling": 0},
+    "progressive": {"progressive": True},
+    "poor": {"quality": 5},
+    "gray": {},
+    "turned": {"exif": Image.Exif()},
+}
+JPEG_KINDS["turned"]["exif"][0x0112] = 6
+
+
+@pytest.mark.parametrize("kind", JPEG_KINDS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_both_ways_of_decoding_a_jpeg_give_the_same_pixels(
+    tmp_path: Path, kind: str, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(BLOCKS).convert("L" if kind == "gray" else "RGB").save(path, **JPEG_KINDS[kind])
+    assert decode_module._is_plain_jpeg(bytearray(path.read_bytes()))
+    fast = decode(str(path), channels)
+    monkeypatch.setattr(decode_module, "decode_jpeg", None)  # as in a torchvision without decoders
+    assert torch.equal(fast, decode(str(path), channels))
+
+
+def test_a_jpeg_of_four_inks_and_what_is_no_jpeg_are_left_to_pillow(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(BLOCKS).convert("CMYK").save(path)
+    whole = bytearray(path.read_bytes())
+    assert not decode_module._is_plain_jpeg(whole)
+    Image.fromarray(BLOCKS).save(path)
+    whole = bytearray(path.read_bytes())
+    for damaged in (whole[:2], whole[:30], b"PNG" + whole, whole[:3] + b"\x00" * 40, bytearray()):
+        assert not decode_module._is_plain_jpeg(bytearray(damaged))
+
+
+def test_a_jpeg_that_claims_billions_of_pixels_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.jpg"
+    Image.fromarray(BLOCKS).save(path)
+    data = bytearray(path.read_bytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 65000, 65000)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"bomb\.jpg: "):
+        decode(str(path), 3)

@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import active_children
@@ -13,10 +15,10 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
-from byol_cli.data import loader
+from byol_cli.data import loader, pieces
 from byol_cli.data.decode import EXTENSIONS
 from byol_cli.data.images import ArrayImages, FileImages
-from byol_cli.data.loader import default_num_workers, evaluation_batches, training_batches
+from byol_cli.data.loader import crops_of_files, evaluation_batches, resident, training_batches
 from byol_cli.data.path_table import scan
 from byol_cli.data.sampler import micro_batches
 from byol_cli.data.sources import Subset, whole
@@ -50,7 +52,7 @@ EVALUATION: dict[str, Any] = {
 @pytest.fixture
 def files(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Subset:
     """22 of the 24 photos, handed to workers in pieces of 3."""
-    monkeypatch.setattr(loader, "FILES_IN_A_PIECE", 3)
+    monkeypatch.setattr(pieces, "MAX_IMAGES_IN_A_PIECE", 3)
     images = FileImages(paths=scan([photos], EXTENSIONS), channels=3, labels=None, class_names=())
     return whole(images).take(np.arange(1, 23))
 
@@ -111,7 +113,7 @@ def test_each_view_is_that_of_its_image_made_alone(kind: str, views: TwoViews, r
                 subset.images.image(index)[None], epoch=micro_batch.epoch, indices=np.array([index])
             )
             if kind == "files":
-                crops = views.crops_of(subset.images.image(index), epoch=micro_batch.epoch, index=index)[:, None]
+                crops = views.crops_of([subset.images.image(index)], epoch=micro_batch.epoch, indices=np.array([index]))
             alone = views.finish(crops, epoch=micro_batch.epoch, indices=np.array([index]), mean=MEAN, std=STD)
             assert torch.allclose(view1[row], alone[0][0], atol=1e-5)
             assert torch.allclose(view2[row], alone[1][0], atol=1e-5)
@@ -196,15 +198,64 @@ def test_an_empty_subset_has_no_batches(in_memory: Subset) -> None:
     assert list(evaluation_batches(in_memory.take(np.arange(0)), **EVALUATION)) == []
 
 
-@pytest.mark.parametrize(
-    ("cores", "on_cuda", "expected"), [(1, False, 0), (2, False, 0), (16, False, 4), (1, True, 1), (16, True, 15)]
-)
-def test_workers_by_default(cores: int, on_cuda: bool, expected: int) -> None:
-    assert default_num_workers(cores, on_cuda) == expected
-    assert default_num_workers(256, on_cuda) == 32
-
-
 def test_what_workers_get_survives_pickling(files: Subset, views: TwoViews) -> None:
     piece = next(micro_batches(seed=0, num_images=22, batch_size=2, accumulation_steps=1, start_step=0, total_steps=1))
-    make: Callable[..., Tensor] = partial(loader._crops_of_files, files.images, views)  # type: ignore[arg-type]
+    make: Callable[..., Tensor] = partial(crops_of_files, files.images, views)
     assert torch.equal(pickle.loads(pickle.dumps(make))(piece), make(piece))
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_workers_may_be_spawned_or_forked(files: Subset, views: TwoViews, method: str, photos: Path) -> None:
+    """In a process of its own, since the way of starting workers is chosen once."""
+    script = photos.parent / "train.py"
+    script.write_text(
+        "import pickle, sys, torch\n"
+        "from byol_cli.data.loader import training_batches\n"
+        "if __name__ == '__main__':\n"
+        "    torch.multiprocessing.set_start_method(sys.argv[1])\n"
+        "    torch.set_num_threads(1)\n"
+        "    subset, views, run = pickle.load(sys.stdin.buffer)\n"
+        "    made = list(training_batches(subset, views, **run))\n"
+        "    pickle.dump(made, sys.stdout.buffer)\n"
+    )
+    given = pickle.dumps((files, views, {**RUN, "num_workers": 2}))
+    ended = subprocess.run([sys.executable, str(script), method], input=given, capture_output=True, check=True)
+    assert same(pickle.loads(ended.stdout), batches(files, views))
+
+
+def test_a_worker_draws_in_groups_of_bounded_memory(
+    files: Subset, views: TwoViews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large the groups are, the crops are the same."""
+    piece = next(micro_batches(seed=0, num_images=22, batch_size=9, accumulation_steps=1, start_step=0, total_steps=1))
+    together = crops_of_files(files.images, views, piece)
+    drawn: list[int] = []
+    crops_of = TwoViews.crops_of
+
+    def watched(self: TwoViews, images: list[Tensor], **where: Any) -> Tensor:
+        drawn.append(sum(image.nbytes for image in images) - images[-1].nbytes)
+        return crops_of(self, images, **where)
+
+    monkeypatch.setattr(TwoViews, "crops_of", watched)
+    monkeypatch.setattr(loader, "GROUP_BYTES", 2000)
+    assert torch.equal(crops_of_files(files.images, views, piece), together)
+    assert len(drawn) > 1
+    assert max(drawn) < 2000
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_sets_in_memory_move_to_a_gpu_and_views_come_from_a_stream_of_their_own(
+    in_memory: Subset, views: TwoViews
+) -> None:
+    device = torch.device("cuda")
+    assert resident(in_memory.images.images, device).is_cuda  # type: ignore[union-attr]
+    on_gpu = batches(in_memory, views, device=device, mean=MEAN.cuda(), std=STD.cuda())
+    for made, expected in zip(on_gpu, batches(in_memory, views), strict=True):
+        for ours, theirs in zip(made, expected, strict=True):
+            # Crops may differ by one level of 255, which is divided by the standard deviation.
+            torch.testing.assert_close(ours.cpu(), theirs, atol=0.03, rtol=0)
+
+
+def test_on_the_cpu_a_set_in_memory_is_not_copied(in_memory: Subset) -> None:
+    pixels = in_memory.images.images  # type: ignore[union-attr]
+    assert resident(pixels, CPU) is pixels

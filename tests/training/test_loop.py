@@ -1,6 +1,7 @@
 """The loop does in each step what algorithm 1 of the paper says, in its order."""
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from torch import Tensor
 from byol_cli.cli.compose import compose_config, load_config
 from byol_cli.losses import regression_loss, symmetric_loss
 from byol_cli.model.backbones import build_backbone
+from byol_cli.optim.build import build_optimizer
 from byol_cli.schema.command import TrainConfig
+from byol_cli.schema.load import option_fields
 from byol_cli.training.loop import train
 from byol_cli.training.plan import TrainingPlan, make_plan
 from byol_cli.training.runtime import Runtime, resolve_runtime
-from byol_cli.training.state import TrainingState, build_state
+from byol_cli.training.state import SCHEDULE_FIELDS, TrainingState, build_state
 
 WORDS = [
     "head.hidden_dim=6",
@@ -151,3 +154,27 @@ def test_learning_rate_and_tau_follow_the_plan() -> None:
     assert setup.plan.tau(0) == pytest.approx(0.9)
     assert setup.plan.tau(10) == pytest.approx(0.95)
     assert setup.plan.tau(20) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "sgd"])
+def test_no_step_waits_for_a_value_of_the_device(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device, where tensors have shapes but no values: whatever asks for a value fails."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for that device
+    setup = Setup(f"optimizer={optimizer}", "trainer.clip_grad_norm=1", "trainer.accumulation_steps=2")
+    setup.state.online.to("meta")
+    setup.state.target.to("meta")
+    setup.state.optimizer = build_optimizer(
+        module=setup.state.online, **option_fields(setup.config.optimizer, without=SCHEDULE_FIELDS)
+    )
+    setup.runtime = Runtime(device=torch.device("meta"), precision="fp32")
+    batches = [(torch.empty(4, 1, 8, 8, device="meta"),) * 2] * 6
+    steps: list[int] = []
+
+    def count(loss: Tensor, norm: Tensor) -> bool:
+        steps.append(setup.state.step)
+        with pytest.raises(RuntimeError, match="meta"):  # the control: this is what waiting would look like
+            loss.item()
+        return len(steps) < 3
+
+    train(setup.state, iter(batches), plan=setup.plan, runtime=setup.runtime, loss=regression_loss, after_step=count)
+    assert steps == [1, 2, 3]

@@ -1,5 +1,6 @@
 import math
 from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,19 +12,26 @@ from torchvision.transforms import RandomResizedCrop
 
 from byol_cli.schema.augmentation import Crop, View
 from byol_cli.views.counter import uniforms
-from byol_cli.views.plan import Slot, ViewPlan, blur_kernel_taps, draw_boxes, draw_plan
+from byol_cli.views.plan import Slot, ViewPlan, draw_boxes, draw_plan, first_fitting_sizes
 
 NUM_DRAWS = 20_000
 
 
 def plan_of(view: View, *, indices: np.ndarray | None = None, view_index: int = 0) -> ViewPlan:
     indices = np.arange(NUM_DRAWS) if indices is None else indices
-    return draw_plan(view, seed=11, epoch=2, indices=indices, view_index=view_index, image_size=224)
+    return draw_plan(view, seed=11, epoch=2, indices=indices, view_index=view_index, blur_kernel=23)
 
 
 def boxes_of(crop: Crop, heights: np.ndarray, widths: np.ndarray, *, seed: int = 11) -> np.ndarray:
     return draw_boxes(
-        crop, seed=seed, epoch=2, indices=np.arange(len(heights)), view_index=0, heights=heights, widths=widths
+        crop,
+        sizes=first_fitting_sizes,
+        seed=seed,
+        epoch=2,
+        indices=np.arange(len(heights)),
+        view_index=0,
+        heights=heights,
+        widths=widths,
     )
 
 
@@ -52,7 +60,7 @@ def test_both_views_draw_the_papers_distributions(paper_views: tuple[View, View]
     assert_share(plan.sigma > 0, (1.0, 0.1)[number])
     assert_uniform(plan.sigma[plan.sigma > 0], 0.1, 2.0)
     assert_share(plan.solarize, (0.0, 0.2)[number])
-    assert (plan.blur_kernel, plan.solarize_threshold) == (23, 0.5)
+    assert plan.solarize_threshold == 0.5
     for untouched in (plan.angle, plan.shear, plan.noise_std):
         assert not untouched.any()
 
@@ -100,33 +108,15 @@ def test_one_sample_alone_is_planned_as_in_a_batch(eventful_view: View) -> None:
     indices = np.array([17, 3, 250, 1_000_003, 4])
     together = plan_of(eventful_view, indices=indices)
     heights, widths = np.array([30, 500, 7, 224, 1]), np.array([45, 20, 7, 224, 900])
-    boxes = draw_boxes(
-        eventful_view.crop, seed=11, epoch=2, indices=indices, view_index=1, heights=heights, widths=widths
-    )
+    rule = partial(draw_boxes, eventful_view.crop, sizes=first_fitting_sizes, seed=11, epoch=2, view_index=1)
+    boxes = rule(indices=indices, heights=heights, widths=widths)
     for number, index in enumerate(indices):
         row = slice(number, number + 1)
         alone = plan_of(eventful_view, indices=np.array([index]))
         for field in fields(ViewPlan):
             assert np.array_equal(getattr(alone, field.name), getattr(together.select(row), field.name))
-        box = draw_boxes(
-            eventful_view.crop,
-            seed=11,
-            epoch=2,
-            indices=np.array([index]),
-            view_index=1,
-            heights=heights[row],
-            widths=widths[row],
-        )
+        box = rule(indices=np.array([index]), heights=heights[row], widths=widths[row])
         assert np.array_equal(box[0], boxes[number])
-
-
-@pytest.mark.parametrize(
-    ("fraction", "image_size", "taps"),
-    [(0.1, 224, 23), (0.1, 32, 3), (0.1, 8, 1), (0.1, 96, 11), (0.0, 224, 1), (1.0, 8, 9), (1.0, 9, 9)],
-)
-def test_blur_kernel_is_odd_and_can_be_mirrored(fraction: float, image_size: int, taps: int) -> None:
-    assert blur_kernel_taps(fraction=fraction, image_size=image_size) == taps
-    assert taps // 2 < image_size
 
 
 def box_by_the_book(crop: Crop, draws: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:

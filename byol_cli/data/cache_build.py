@@ -1,0 +1,222 @@
+"""Builds the cache of decoded images: all cores decode, one file takes the pixels, on disk or in memory."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
+from tqdm import tqdm
+
+from byol_cli.data.images import FileImages, evenly_spaced
+from byol_cli.data.pieces import split_into_pieces
+from byol_cli.data.pixel_file import PixelFile, is_whole, pack, write_pixels
+from byol_cli.data.room import available_memory
+from byol_cli.data.worker_count import available_cores, default_num_workers, workers_that_fit
+from byol_cli.data.workers import in_workers
+from byol_cli.schema.dataset import FilesConfig
+from byol_cli.schema.errors import InputError
+
+FORMAT = 1
+"""To be raised when the same files come to give other pixels, so that no cache from before is taken."""
+
+FILES_IN_KEY = 64
+BYTES_IN_KEY = 2**20
+"""Files whose first bytes count: another set of `.npy` or `.bmp` files often has the same names and sizes."""
+
+SAMPLE = 32
+"""Images that are decoded to estimate the size of all."""
+
+SHARE_OF_ROOM = 0.9
+"""What a cache may take of the disk or memory that is free; the rest is for the run itself."""
+
+Log = Callable[[str], None]
+
+_in_memory: dict[str, PixelFile] = {}
+
+
+def found_or_built_on_disk(images: FileImages, config: FilesConfig, *, log: Log) -> PixelFile:
+    """The file of these pixels in `config.cache_dir`, named by all that they depend on.
+
+    It has that name only when it is whole. One process at a time builds in a folder; another that wants the same file
+    waits, and finds it.
+
+    Raises:
+        InputError: an image cannot be read, the folder cannot be used, or there is no room for the file.
+        TrainingFault: a worker died.
+    """
+    began = time.monotonic()
+    key = pixels_key(images, config.cache_short_side)
+    folder = Path(config.cache_dir).expanduser()
+    path = folder / f"{key}.pixels"
+    built = False
+    try:
+        if not is_whole(path, key=key):
+            with _alone_in(folder, log=log):
+                if built := not is_whole(path, key=key):
+                    _build_on_disk(path, images, config, key=key, log=log)
+        pixels = PixelFile(path, key=key)
+        log(_summary(pixels, images, config, f"in {folder}", built, began))
+    except OSError as error:
+        raise InputError(f"dataset.cache_dir={config.cache_dir}: {error.strerror}") from error
+    return pixels
+
+
+def found_or_built_in_memory(images: FileImages, config: FilesConfig, *, log: Log) -> PixelFile:
+    """A file of these pixels that lasts until this process ends, so that the jobs of a sweep share it.
+
+    On Linux it has no place on any disk, and workers open it through this process; elsewhere it is a temporary file.
+
+    Raises:
+        InputError: an image cannot be read, or there is no room for the file.
+        TrainingFault: a worker died.
+    """
+    began = time.monotonic()
+    key = pixels_key(images, config.cache_short_side)
+    built = key not in _in_memory
+    try:
+        if built:
+            pixels, free = _empty_in_memory(key)
+            with open(pixels.path, "wb") as file:
+                _fill(file, images, config, key=key, free=free, place="memory", log=log)
+            _in_memory[key] = pixels
+        log(_summary(_in_memory[key], images, config, "in memory", built, began))
+    except OSError as error:
+        raise InputError(f"dataset.cache=ram: {error.strerror}") from error
+    return _in_memory[key]
+
+
+def pixels_key(images: FileImages, short_side: int) -> str:
+    """SHA-256 over all that the pixels depend on, in hexadecimal.
+
+    That is the files' names, sizes and channels, the short side, and the beginnings of at most 64 files, evenly spread.
+    An edit that leaves a file's size as it is may go unnoticed.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    digest = hashlib.sha256(f"{FORMAT} {short_side} {images.fingerprint()}".encode())
+    for index in evenly_spaced(len(images), at_most=FILES_IN_KEY):
+        try:
+            with open(images.paths[index], "rb") as file:
+                digest.update(file.read(BYTES_IN_KEY))
+        except OSError as error:
+            raise InputError(f"{images.paths[index]}: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def shrink(image: Tensor, short_side: int) -> Tensor:
+    """Resize (bicubic, antialiased) to a short side of `short_side` pixels; a smaller image stays as it is.
+
+    Args:
+        image: uint8 (channels, height, width).
+        short_side: in pixels.
+    """
+    if min(image.shape[1:]) <= short_side:
+        return image
+    return resize(image, [short_side], interpolation=InterpolationMode.BICUBIC, antialias=True)
+
+
+@contextmanager
+def _alone_in(folder: Path, *, log: Log) -> Iterator[None]:
+    """Hold the folder's lock, and clear away what builds that were killed have left there."""
+    import fcntl  # late: Windows has none, and can still train without this cache
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"dataset.cache=disk: waiting for another process that is building in {folder}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for left_over in folder.glob("*.unfinished"):
+            left_over.unlink()
+        yield
+
+
+def _build_on_disk(path: Path, images: FileImages, config: FilesConfig, *, key: str, log: Log) -> None:
+    if path.exists():
+        log(f"dataset.cache=disk: {path} is damaged or cut off; it is built again")
+        path.unlink()
+    unfinished = path.with_suffix(".unfinished")
+    try:
+        with open(unfinished, "wb") as file:
+            free = shutil.disk_usage(path.parent).free
+            _fill(file, images, config, key=key, free=free, place=str(path.parent), log=log)
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _empty_in_memory(key: str) -> tuple[PixelFile, int]:
+    """A file to be filled, at a path by which every process can open it, and the bytes that it can take.
+
+    It goes with the last reference to it, at the latest when this process ends.
+    """
+    if hasattr(os, "memfd_create"):
+        number = os.memfd_create("byol-cli")
+        pixels = PixelFile(Path(f"/proc/{os.getpid()}/fd/{number}"), key=key)
+        weakref.finalize(pixels, os.close, number)
+        return pixels, available_memory()
+    number, name = tempfile.mkstemp(prefix="byol-cli-")
+    os.close(number)
+    pixels = PixelFile(Path(name), key=key)
+    weakref.finalize(pixels, os.unlink, name)
+    return pixels, shutil.disk_usage(tempfile.gettempdir()).free
+
+
+def _fill(
+    file: BinaryIO, images: FileImages, config: FilesConfig, *, key: str, free: int, place: str, log: Log
+) -> None:
+    sample = evenly_spaced(len(images), at_most=SAMPLE)
+    image_bytes = sum(shrink(images.image(i), config.cache_short_side).nbytes for i in sample) / len(sample)
+    estimate = image_bytes * len(images)
+    size = f"about {_gb(estimate)} ({len(images):,} images, dataset.cache_short_side={config.cache_short_side})"
+    if estimate > SHARE_OF_ROOM * free:
+        raise InputError(
+            f"dataset.cache={config.cache} needs {size}, but of the {_gb(free)} free in {place} it may take "
+            f"{SHARE_OF_ROOM:.0%}; a smaller dataset.cache_short_side needs less"
+        )
+    log(f"dataset.cache={config.cache}: decoding into {place}, once; this takes {size}")
+    pieces = split_into_pieces(np.arange(len(images)), image_bytes=round(image_bytes))
+    packed = in_workers(
+        partial(_decoded, images, config.cache_short_side),
+        pieces,
+        num_workers=workers_that_fit(default_num_workers(available_cores(), on_cuda=True), log=log),
+        pin_memory=False,
+    )
+    bar = tqdm(total=len(images), unit="img", unit_scale=True, dynamic_ncols=True, disable=None)  # None: by terminal
+    with closing(packed), bar:
+        write_pixels(file, _shown(packed, pieces, bar), key=key, num_images=len(images), channels=images.channels)
+
+
+def _decoded(images: FileImages, short_side: int, indices: np.ndarray) -> Tensor:
+    """What a worker does."""
+    return pack([shrink(images.image(index), short_side) for index in indices.tolist()])
+
+
+def _shown(packed: Iterator[Tensor], pieces: list[np.ndarray], bar: tqdm) -> Iterator[Tensor]:
+    for piece, made in zip(pieces, packed, strict=True):
+        yield made
+        bar.update(len(piece))
+
+
+def _summary(pixels: PixelFile, images: FileImages, config: FilesConfig, place: str, built: bool, began: float) -> str:
+    return (
+        f"dataset.cache={config.cache}: {len(images):,} decoded images, {_gb(pixels.nbytes)} {place}, "
+        f"{'built' if built else 'found'} in {time.monotonic() - began:,.1f} s"
+    )
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:,.2f} GB"
