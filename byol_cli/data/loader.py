@@ -204,12 +204,13 @@ def crops_of_files(images: ImageSet, views: TwoViews, piece: MicroBatch) -> Tens
     Returns:
         uint8 (2, images, channels, image_size, image_size).
     """
-    crops, group, first = [], list[Tensor](), 0
+    crops, group, group_bytes, first = [], list[Tensor](), 0, 0
     for after, index in enumerate(piece.indices.tolist(), start=1):
         group.append(images.image(index))
-        if after == len(piece.indices) or sum(image.nbytes for image in group) >= GROUP_BYTES:
+        group_bytes += group[-1].nbytes
+        if after == len(piece.indices) or group_bytes >= GROUP_BYTES:
             crops.append(views.crops_of(group, epoch=piece.epoch, indices=piece.indices[first:after]))
-            group, first = [], after
+            group, group_bytes, first = [], 0, after
     return torch.cat(crops, dim=IMAGE_DIM)
 
 
