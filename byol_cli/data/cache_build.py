@@ -30,10 +30,6 @@ from byol_cli.schema.errors import InputError
 FORMAT = 1
 """To be raised when the same files come to give other pixels, so that no cache from before is taken."""
 
-FILES_IN_KEY = 64
-BYTES_IN_KEY = 2**20
-"""Files whose first bytes count: another set of `.npy` or `.bmp` files often has the same names and sizes."""
-
 SAMPLE = 32
 """Images that are decoded to estimate the size of all."""
 
@@ -97,22 +93,8 @@ def found_or_built_in_memory(images: FileImages, config: FilesConfig, *, log: Lo
 
 
 def pixels_key(images: FileImages, short_side: int) -> str:
-    """SHA-256 over all that the pixels depend on, in hexadecimal.
-
-    That is the files' names, sizes and channels, the short side, and the beginnings of at most 64 files, evenly spread.
-    An edit that leaves a file's size as it is may go unnoticed.
-
-    Raises:
-        InputError: a file cannot be read.
-    """
-    digest = hashlib.sha256(f"{FORMAT} {short_side} {images.fingerprint()}".encode())
-    for index in evenly_spaced(len(images), at_most=FILES_IN_KEY):
-        try:
-            with open(images.paths[index], "rb") as file:
-                digest.update(file.read(BYTES_IN_KEY))
-        except OSError as error:
-            raise InputError(f"{images.paths[index]}: {error.strerror}") from error
-    return digest.hexdigest()
+    """SHA-256 over all that the pixels depend on, in hexadecimal; raises InputError where a file has gone."""
+    return hashlib.sha256(f"{FORMAT} {short_side} {images.fingerprint()}".encode()).hexdigest()
 
 
 def shrink(image: Tensor, short_side: int) -> Tensor:
@@ -192,7 +174,9 @@ def _fill(
     packed = in_workers(
         partial(_decoded, images, config.cache_short_side),
         pieces,
-        num_workers=workers_that_fit(default_num_workers(available_cores(), on_cuda=True), log=log),
+        num_workers=workers_that_fit(
+            default_num_workers(available_cores(), on_gpu=True), image_bytes=round(image_bytes), log=log
+        ),
         pin_memory=False,
     )
     bar = tqdm(total=len(images), unit="img", unit_scale=True, dynamic_ncols=True, disable=None)  # None: by terminal

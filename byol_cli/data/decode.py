@@ -18,8 +18,10 @@ from byol_cli.schema.errors import InputError
 
 try:
     from torchvision.io import decode_jpeg
-except ImportError:  # torchvision 0.29 says that its decoders will be removed one day; Pillow then does it all.
+except ImportError:  # torchvision 0.29 says that its decoders will be removed one day
     decode_jpeg = None
+if not hasattr(torch.ops.image, "decode_jpeg"):  # a torchvision that was built without libjpeg
+    decode_jpeg = None  # Pillow does it all
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 

@@ -15,6 +15,7 @@ from byol_cli.data.pieces import IMAGE_DIM, TimedPieces, join_pieces, split_into
 from byol_cli.data.sampler import MicroBatch, micro_batches
 from byol_cli.data.sources import Subset
 from byol_cli.data.workers import in_workers
+from byol_cli.views.device import to_device
 from byol_cli.views.photometric import normalize
 from byol_cli.views.pipeline import TwoViews
 
@@ -25,7 +26,8 @@ GROUP_BYTES = 8 * 2**20
 class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
     """Iterates over `(view 1, view 2)` of each micro batch.
 
-    On CUDA, copying and colouring run on a stream of their own, while the step before is still being computed.
+    On CUDA, copying and colouring run on a stream of their own, while the step before is still being computed; only the
+    one before that is waited for, so that the device never runs out of work.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         self._mean = mean
         self._std = std
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._step_before: torch.cuda.Event | None = None
 
     def __next__(self) -> tuple[Tensor, Tensor]:
         """Views 1 and 2, float32 (batch, channels, image_size, image_size) on the device.
@@ -55,12 +58,17 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
             TrainingFault: a worker died.
         """
         batch = next(self._batches)
-        if self._stream is None:
-            return self._make(batch)
-        with torch.cuda.stream(self._stream):
-            view1, view2 = self._make(batch)
+        return self._make(batch) if self._stream is None else self._make_beside(self._stream, batch)
+
+    def _make_beside(self, stream: torch.cuda.Stream, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        """On a stream of its own, one step ahead and no more: views that wait to be used would fill the memory."""
         step_stream = torch.cuda.current_stream(self._device)
-        step_stream.wait_stream(self._stream)
+        if self._step_before is not None:
+            self._step_before.synchronize()
+        self._step_before = step_stream.record_event()
+        with torch.cuda.stream(stream):
+            view1, view2 = self._make(batch)
+        step_stream.wait_stream(stream)
         for view in (view1, view2):
             view.record_stream(step_stream)
         return view1, view2
@@ -215,7 +223,7 @@ def crops_of_files(images: ImageSet, views: TwoViews, piece: MicroBatch) -> Tens
 
 
 def _crops_in_memory(pixels: Tensor, views: TwoViews, device: torch.device, batch: MicroBatch) -> Tensor:
-    rows = torch.from_numpy(batch.indices).to(pixels.device, non_blocking=True)
+    rows = to_device(torch.from_numpy(batch.indices), pixels.device)
     return views.crops_of_batch(pixels[rows].to(device), epoch=batch.epoch, indices=batch.indices)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from byol_cli.data.worker_count import PIECE_BYTES
+from byol_cli.views.device import to_device
 
 MAX_IMAGES_IN_A_PIECE = 64
 
@@ -51,9 +52,9 @@ def join_pieces(pieces: Iterator[Tensor], *, num_images: int, device: torch.devi
     first = next(pieces)
     length = first.shape[IMAGE_DIM]
     if length == num_images:
-        return first.to(device, non_blocking=True)
+        return to_device(first, device)
     shape = (*first.shape[:IMAGE_DIM], num_images, *first.shape[IMAGE_DIM + 1 :])
     joined = torch.empty(shape, dtype=first.dtype, device=device)
     for place, piece in zip(joined.split(length, dim=IMAGE_DIM), chain([first], pieces), strict=False):
-        place.copy_(piece, non_blocking=True)
+        place.copy_(piece, non_blocking=device.type == "cuda")
     return joined

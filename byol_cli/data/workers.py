@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from byol_cli.data.worker_count import PIECES_AHEAD
 from byol_cli.schema.errors import InputError, TrainingFault
 
 Piece = TypeVar("Piece")
@@ -34,6 +35,7 @@ def in_workers(
         batch_size=None,
         sampler=pieces,
         num_workers=num_workers,
+        prefetch_factor=PIECES_AHEAD,
         pin_memory=pin_memory,
         generator=torch.Generator(),
         worker_init_fn=_begin_worker,

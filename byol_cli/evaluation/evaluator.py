@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from byol_cli.data.sources import Splits, Subset
+from byol_cli.evaluation.feature_cache import FeatureCache
 from byol_cli.evaluation.features import extract_features, pixel_features
 from byol_cli.evaluation.report import Scores, measure, score_table
 from byol_cli.model.backbones import Backbone
@@ -49,23 +51,29 @@ class Evaluator:
         runtime: Runtime,
         batches: Callable[[Subset], Iterator[Tensor]],
         seed: int,
+        cache: FeatureCache | None = None,
     ) -> None:
-        """Nothing is read until something is measured."""
+        """Nothing is read until something is measured; features are taken from `cache`, where there is one."""
         self.splits, self.config, self.runtime, self.batches, self.seed = splits, config, runtime, batches, seed
+        self.cache = cache
 
     def report(self, trained: Backbone, *, untrained: Backbone) -> Report:
         """Every measurement of the configuration for the backbone and its baselines."""
         one_image = next(iter(self.batches(self.splits.train.take(np.arange(1)))))
         small = one_image.numel() <= PIXEL_LIMIT
         return Report(
-            trained=self._scores(lambda subset: self._features(trained, subset)),
-            untrained=self._scores(lambda subset: self._features(untrained, subset)),
+            trained=self._scores(partial(self._features, trained)),
+            untrained=self._scores(partial(self._features, untrained)),
             pixels=self._scores(lambda subset: pixel_features(self.batches(subset))) if small else None,
         )
 
     def _features(self, backbone: Backbone, subset: Subset) -> Tensor:
-        dtype = self.runtime.autocast_dtype
-        return extract_features(backbone, self.batches(subset), device=self.runtime.device, autocast=dtype)
+        device, dtype = self.runtime.device, self.runtime.autocast_dtype
+
+        def extract() -> Tensor:
+            return extract_features(backbone, self.batches(subset), device=device, autocast=dtype)
+
+        return (extract() if self.cache is None else self.cache(backbone, subset, extract)).float()
 
     def _scores(self, features: Features) -> Scores:
         splits = self.splits

@@ -33,23 +33,26 @@ class LinearResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Classifiers:
-    """One linear classifier a learning rate; `weights` is `(dim + 1, learning rates, classes)`, biases last."""
+    """One linear classifier a learning rate; `weights` is `(learning rates, classes, dim + 1)`, biases last."""
 
     mean: torch.Tensor
     factor: torch.Tensor
     weights: torch.Tensor
 
     def inputs(self, features: torch.Tensor) -> torch.Tensor:
-        """Standardised, with a 1 for the bias: `(batch, dim)` to `(batch, dim + 1)`."""
-        return F.pad((features - self.mean) * self.factor, (0, 1), value=1.0)
+        """Standardised, with a 1 for the bias: `(images, dim)` to `(images, dim + 1)`, the only copy that is made."""
+        inputs = features.new_ones(len(features), features.shape[1] + 1)
+        torch.sub(features, self.mean, out=inputs[:, :-1]).mul_(self.factor)
+        return inputs
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        """`(batch, dim + 1)` to `(batch, learning rates, classes)`."""
-        return (inputs @ self.weights.flatten(1)).unflatten(1, self.weights.shape[1:])
+        """`(batch, dim + 1)` to `(learning rates, classes, batch)`: few classes, innermost, would make softmax slow."""
+        return (self.weights.flatten(0, 1) @ inputs.T).unflatten(0, self.weights.shape[:2])
 
     def predict(self, features: torch.Tensor) -> torch.Tensor:
-        """`(images, dim)` to predicted classes `(images, learning rates)`."""
-        return torch.cat([self.logits(self.inputs(batch)).argmax(dim=2) for batch in features.split(_PREDICTION_BATCH)])
+        """`(images, dim)` to predicted classes `(learning rates, images)`."""
+        batches = features.split(_PREDICTION_BATCH)
+        return torch.cat([self.logits(self.inputs(batch)).argmax(dim=1) for batch in batches], dim=1)
 
 
 @torch.no_grad()
@@ -93,13 +96,13 @@ def linear_probe(
 
     candidates, selection_top1 = sorted(learning_rates), None
     if selection is not None and selection_labels is not None and len(selection) > 0:
-        correct = fit(candidates).predict(selection) == selection_labels[:, None]
-        accuracies = correct.double().mean(dim=0).tolist()
+        correct = fit(candidates).predict(selection) == selection_labels
+        accuracies = correct.double().mean(dim=1).tolist()
         selection_top1 = max(accuracies)
         candidates = [rate for rate, top1 in zip(candidates, accuracies, strict=True) if top1 == selection_top1]
         train, train_labels = torch.cat([train, selection]), torch.cat([train_labels, selection_labels])
     learning_rate = candidates[len(candidates) // 2]
-    predictions = fit([learning_rate]).predict(test)[:, 0]
+    predictions = fit([learning_rate]).predict(test)[0]
     return LinearResult(
         top1=float((predictions == test_labels).double().mean()),
         learning_rate=learning_rate,
@@ -121,20 +124,22 @@ def _fit(
     """One classifier a base learning rate, all trained at once on the same batches, as equal in size as can be."""
     images, dim = features.shape
     mean, factor = standardization(features)
-    weights = features.new_zeros(dim + 1, len(learning_rates), num_classes)
+    weights = features.new_zeros(len(learning_rates), num_classes, dim + 1)
     classifiers = _Classifiers(mean=mean, factor=factor, weights=weights)
+    inputs = classifiers.inputs(features)
     velocity = torch.zeros_like(weights)
     steps_per_epoch = math.ceil(images / batch_size)
-    peak = features.new_tensor(learning_rates)[:, None] * (images / steps_per_epoch / _REFERENCE_BATCH)
+    peak = features.new_tensor(learning_rates)[:, None, None] * (images / steps_per_epoch / _REFERENCE_BATCH)
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
         order = torch.randperm(images, generator=generator).to(features.device)
         for step, rows in enumerate(order.tensor_split(steps_per_epoch)):
             progress = (epoch + step / steps_per_epoch) / epochs
-            inputs = classifiers.inputs(features[rows])
+            batch = inputs.index_select(0, rows)
             # The gradient of the mean cross entropy by the logits is (softmax - one-hot) / batch.
-            errors = classifiers.logits(inputs).softmax(dim=2) - F.one_hot(labels[rows], num_classes)[:, None]
-            gradient = (inputs.T @ errors.flatten(1) / len(rows)).view_as(weights)
+            errors = classifiers.logits(batch).softmax(dim=1) - F.one_hot(labels[rows], num_classes).T
+            gradient = (errors.flatten(0, 1) @ batch).div_(len(rows)).view_as(weights)
             velocity.mul_(_MOMENTUM).add_(gradient)
-            weights -= peak * ((1 + math.cos(math.pi * progress)) / 2) * (gradient + _MOMENTUM * velocity)
+            decay = (1 + math.cos(math.pi * progress)) / 2
+            weights -= gradient.add_(velocity, alpha=_MOMENTUM).mul_(peak * decay)
     return classifiers

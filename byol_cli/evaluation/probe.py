@@ -54,4 +54,4 @@ class OnlineProbe:
 
     def _features(self, backbone: Backbone, subset: Subset) -> Tensor:
         dtype = self.runtime.autocast_dtype
-        return extract_features(backbone, self.batches(subset), device=self.runtime.device, autocast=dtype)
+        return extract_features(backbone, self.batches(subset), device=self.runtime.device, autocast=dtype).float()

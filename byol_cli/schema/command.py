@@ -5,7 +5,7 @@ from typing import Literal
 
 from byol_cli.schema.augmentation import AugmentationConfig
 from byol_cli.schema.constraints import Count, CountOrZero, Seed
-from byol_cli.schema.dataset import DATASETS, DatasetConfig
+from byol_cli.schema.dataset import DATASETS, DatasetConfig, FilesConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.schema.model import BACKBONES, BackboneConfig, EmaConfig, HeadConfig, LossConfig
@@ -43,6 +43,12 @@ class TrainConfig:
             raise InputError(
                 f"optimizer.warmup_epochs={warmup:g} must be below trainer.epochs={epochs}; "
                 "or give optimizer.warmup_fraction (with optimizer.warmup_epochs=null)"
+            )
+        dataset, resize = self.dataset, self.augmentation.evaluation_resize
+        if isinstance(dataset, FilesConfig) and dataset.cache and dataset.cache_short_side < resize:
+            raise InputError(
+                f"dataset.cache_short_side={dataset.cache_short_side} must not be below "
+                f"augmentation.evaluation_resize={resize}, to which cached images would have to be enlarged"
             )
 
 

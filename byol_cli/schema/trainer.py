@@ -50,6 +50,11 @@ class TrainerConfig:
             raise InputError(
                 f"accumulation_steps={self.accumulation_steps} must divide batch_size={self.batch_size} evenly"
             )
+        if self.compile and self.compile_mode != "default" and self.accumulation_steps > 1:
+            raise InputError(
+                f"compile_mode={self.compile_mode} records CUDA graphs, which overwrite the gradients that "
+                f"accumulation_steps={self.accumulation_steps} adds up; take compile_mode=default"
+            )
         if self.batch_size // self.accumulation_steps < 2:
             raise InputError(
                 f"batch_size={self.batch_size} over accumulation_steps={self.accumulation_steps} "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from byol_cli.data.images import ArrayImages, ImageSet
 from byol_cli.data.worker_count import available_cores, default_num_workers, workers_that_fit
 from byol_cli.schema.errors import InputError
 
@@ -18,6 +19,11 @@ class Runtime:
 
     device: torch.device
     precision: str
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the networks leave the processor's cores free."""
+        return self.device.type != "cpu"
 
     @property
     def on_cuda(self) -> bool:
@@ -38,10 +44,21 @@ class Runtime:
         """Loss scaling, needed by fp16 alone; otherwise it passes everything through."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
-    def num_workers(self, wanted: int | None, *, log: Callable[[str], None]) -> int:
-        """Processes that read files: as many as `wanted`, or by the processor's cores; fewer where memory is short."""
-        number = default_num_workers(available_cores(), on_cuda=self.on_cuda) if wanted is None else wanted
-        return workers_that_fit(number, log=log)
+    def num_workers(self, wanted: int | None, *, images: ImageSet, image_bytes: int, log: Callable[[str], None]) -> int:
+        """Processes that read `images`: none for images in memory, else as many as are asked for and fit.
+
+        Args:
+            wanted: `num_workers` of the configuration.
+            images: what is read.
+            image_bytes: what an image takes when it is handed over.
+            log: is told in one line where memory is short.
+        """
+        asked = 0 if isinstance(images, ArrayImages) else self.workers_asked_for(wanted)
+        return workers_that_fit(asked, image_bytes=image_bytes, log=log)
+
+    def workers_asked_for(self, wanted: int | None) -> int:
+        """As many as `wanted`, or by the processor's cores."""
+        return default_num_workers(available_cores(), on_gpu=self.on_gpu) if wanted is None else wanted
 
     def __str__(self) -> str:
         if self.on_cuda:

@@ -56,9 +56,10 @@ class Run:
     def remedy_for_waiting(self) -> str:
         """What to change where steps wait for images."""
         return remedy_for_waiting(
+            asked=self.runtime.workers_asked_for(self.config.trainer.num_workers),
             num_workers=self.num_workers,
             cores=available_cores(),
-            on_cuda=self.runtime.on_cuda,
+            on_gpu=self.runtime.on_gpu,
             cached=isinstance(self.splits.pretrain.images, CachedImages),
         )
 
@@ -140,7 +141,6 @@ def prepare(
     elif config.backbone.weights is not None:
         load_backbone_weights(state.online.backbone, Path(config.backbone.weights))
         load_backbone_weights(state.target.backbone, Path(config.backbone.weights))
-    in_memory = isinstance(splits.pretrain.images, ArrayImages)
     return Run(
         config=config,
         runtime=runtime,
@@ -158,6 +158,11 @@ def prepare(
         state=state,
         loss=LOSSES[config.loss.name],
         make_backbone=make_backbone,
-        num_workers=0 if in_memory else runtime.num_workers(config.trainer.num_workers, log=say),
+        num_workers=runtime.num_workers(
+            config.trainer.num_workers,
+            images=splits.pretrain.images,
+            image_bytes=2 * splits.channels * config.augmentation.image_size**2,
+            log=say,
+        ),
         resumed_metrics=checkpoint["metrics"] if checkpoint else {},
     )

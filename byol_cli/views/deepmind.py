@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from byol_cli.schema.augmentation import Crop
+from byol_cli.views.device import to_device
 from byol_cli.views.geometry import FILTERS
 from byol_cli.views.photometric import convolve, each
 from byol_cli.views.plan import BoxSizes, tried_sizes
@@ -53,7 +54,7 @@ def crop_resize_batch(images: Tensor, boxes: np.ndarray, *, size: int, interpola
         uint8 (batch, channels, size, size).
     """
     num, channels, height, width = images.shape
-    tops, lefts, heights, widths = torch.from_numpy(boxes.T.astype(np.float32)).to(images.device, non_blocking=True)
+    tops, lefts, heights, widths = to_device(torch.from_numpy(boxes.T.astype(np.float32)), images.device)
     pixels, weights = _taps(tops, heights, side=height, size=size, interpolation=interpolation)
     values = images.permute(0, 2, 1, 3).reshape(num * height, channels * width).float()
     values = F.embedding_bag(pixels, values, per_sample_weights=weights, mode="sum")

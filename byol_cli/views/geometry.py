@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from byol_cli.views.device import to_device
 from byol_cli.views.touched import change_
 
 
@@ -43,7 +44,7 @@ def crop_resize_batch(images: Tensor, boxes: np.ndarray, *, size: int, interpola
         uint8 (batch, channels, size, size).
     """
     num, channels, height, width = images.shape
-    sides = torch.from_numpy(boxes.T.astype(np.float32)).to(images.device, non_blocking=True)
+    sides = to_device(torch.from_numpy(boxes.T.astype(np.float32)), images.device)
     tops, lefts, heights, widths = sides[..., None, None]
     rows = _resize_matrices(tops, heights, side=height, size=size, interpolation=interpolation)
     columns = _resize_matrices(lefts, widths, side=width, size=size, interpolation=interpolation)

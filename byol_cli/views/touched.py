@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from byol_cli.views.device import to_device
+
 Operation = Callable[..., None]
 """Takes images (touched, channels, height, width), which it changes in place, and their amounts."""
 
@@ -24,11 +26,11 @@ def change_(images: Tensor, touched: Tensor, operation_: Operation, *amounts: Te
     picked = touched.nonzero().squeeze(1)
     if not len(picked):
         return
-    theirs = [amount[picked].to(images.device, non_blocking=True) for amount in amounts]
+    theirs = [to_device(amount[picked], images.device) for amount in amounts]
     if len(picked) == len(images):
         operation_(images, *theirs)
         return
-    rows = picked.to(images.device, non_blocking=True)
+    rows = to_device(picked, images.device)
     chosen = images.index_select(0, rows)
     operation_(chosen, *theirs)
     images.index_copy_(0, rows, chosen)
@@ -60,10 +62,11 @@ def change_in_order_(images: Tensor, turns: Tensor, operations: Sequence[Operati
         parts = zip(operations, amounts, arranged.split(counts), wanted.split(counts), strict=False)
         for operation_, amount, part, samples in parts:
             if len(part):
-                operation_(part, amount[samples].to(images.device, non_blocking=True))
+                operation_(part, to_device(amount[samples], images.device))
     _rearrange(arranged, lying, in_order, out=images)
 
 
 def _rearrange(images: Tensor, lying: Tensor, wanted: Tensor, *, out: Tensor) -> Tensor:
     """Sort images of the samples `lying` into those `wanted`."""
-    return torch.index_select(images, 0, lying.argsort()[wanted].to(images.device, non_blocking=True), out=out)
+    rows = to_device(lying.argsort()[wanted], images.device)
+    return torch.index_select(images, 0, rows, out=out)

@@ -1,4 +1,4 @@
-"""The whole training loop (data, views, schedules, figures, gauges, checkpoints) beside a bare one: images a second."""
+"""The whole training loop (data, views, schedules, figures, gauges) beside a bare one: images a second."""
 
 import contextlib
 import itertools

@@ -51,7 +51,7 @@ def test_waiting_for_images_is_logged_and_told_once_with_a_remedy(
     byol_train: Command, folder: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slowly(path: str, channels: int) -> torch.Tensor:
-        time.sleep(0.005)
+        time.sleep(0.01)
         return decode(path, channels)
 
     monkeypatch.setattr(images_module, "decode", slowly)

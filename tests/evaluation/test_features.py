@@ -73,14 +73,18 @@ def test_modes_are_restored_when_a_batch_fails(backbone: nn.Module) -> None:
     assert [module.training for module in backbone.modules()] == before
 
 
-def test_mixed_precision_is_used_inside_and_float32_comes_out(backbone: nn.Module) -> None:
-    seen: list[torch.dtype] = []
-    list(backbone.children())[1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_under_mixed_precision_features_come_out_as_the_backbone_gave_them(
+    backbone: nn.Module, precision: torch.dtype
+) -> None:
+    seen: list[torch.Tensor] = []
+    backbone.register_forward_hook(lambda module, inputs, output: seen.append(output))
     exact = extract_features(backbone, images().split(5), device="cpu", autocast=None)
-    mixed = extract_features(backbone, images().split(5), device="cpu", autocast=torch.bfloat16)
-    assert seen == [torch.float32] * 2 + [torch.bfloat16] * 2
-    assert mixed.dtype == torch.float32
-    torch.testing.assert_close(mixed, exact, atol=0.05, rtol=0.05)
+    mixed = extract_features(backbone, images().split(5), device="cpu", autocast=precision)
+    assert [output.dtype for output in seen] == [torch.float32] * 2 + [precision] * 2
+    assert mixed.dtype == precision
+    assert torch.equal(mixed, torch.cat(seen[2:]))
+    torch.testing.assert_close(mixed.float(), exact, atol=0.05, rtol=0.05)
 
 
 def test_channels_last_images_reach_the_backbone_channels_last(backbone: nn.Module) -> None:

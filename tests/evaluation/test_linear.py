@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -69,41 +70,90 @@ def test_accuracy_on_digits_is_that_of_logistic_regression(digits: Any) -> None:
     assert probe(digits).top1 == pytest.approx(expected, abs=0.01)
 
 
-def test_one_learning_rate_is_trained_as_torch_sgd_would(digits: Any) -> None:
-    """The reference: a torch Linear, cross entropy, automatic differentiation, torch's SGD and a schedule by hand."""
-    features, labels = digits.train[:100], digits.train_labels[:100]
-    epochs, steps, base = 6, 4, 0.3
+def trained_by_torch(
+    features: torch.Tensor, labels: torch.Tensor, *, rate: float, epochs: int, steps: int, seed: int
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The reference, one rate: a torch Linear, cross entropy, autograd, torch's SGD and a schedule by hand.
+
+    Returns what predicts the classes of features.
+    """
     mean, factor = standardization(features)
-    weight = torch.zeros(10, 64, requires_grad=True)
-    bias = torch.zeros(10, requires_grad=True)
-    optimizer = torch.optim.SGD([weight, bias], lr=1.0, momentum=0.9, nesterov=True)
-    generator = torch.Generator().manual_seed(3)
+    classifier = torch.nn.utils.skip_init(torch.nn.Linear, features.shape[1], 10)
+    torch.nn.init.zeros_(classifier.weight)
+    torch.nn.init.zeros_(classifier.bias)
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=1.0, momentum=0.9, nesterov=True)
+    generator = torch.Generator().manual_seed(seed)
+    batch_size = len(features) // steps
     step = 0
     for _ in range(epochs):
-        order = torch.randperm(100, generator=generator)
-        for start in range(0, 100, 25):
-            rows = order[start : start + 25]
-            rate = base * 25 / 256 * 0.5 * (1 + math.cos(math.pi * step / (epochs * steps)))
-            optimizer.param_groups[0]["lr"] = rate
+        for rows in torch.randperm(len(features), generator=generator).split(batch_size):
+            cosine = 0.5 * (1 + math.cos(math.pi * step / (epochs * steps)))
+            optimizer.param_groups[0]["lr"] = rate * batch_size / 256 * cosine
             optimizer.zero_grad()
-            logits = torch.nn.functional.linear((features[rows] - mean) * factor, weight, bias)
+            logits = classifier((features[rows] - mean) * factor)
             torch.nn.functional.cross_entropy(logits, labels[rows]).backward()
             optimizer.step()
             step += 1
-    expected = torch.nn.functional.linear((digits.test - mean) * factor, weight, bias).argmax(dim=1)
+    return lambda images: classifier((images - mean) * factor).argmax(dim=1)
+
+
+def test_one_learning_rate_is_trained_as_torch_sgd_would(digits: Any) -> None:
+    features, labels = digits.train[:100], digits.train_labels[:100]
+    expected = trained_by_torch(features, labels, rate=0.3, epochs=6, steps=4, seed=3)(digits.test)
     result = probe(
         digits,
         train=features,
         train_labels=labels,
         selection=None,
         selection_labels=None,
-        epochs=epochs,
+        epochs=6,
         batch_size=30,  # four batches of 25
-        learning_rates=[base],
+        learning_rates=[0.3],
         seed=3,
     )
     assert torch.equal(result.test_predictions, expected)
     assert 0.5 < result.top1 < 1
+
+
+def test_all_learning_rates_at_once_are_as_torch_sgd_trains_one_after_the_other(digits: Any) -> None:
+    rates, few = [2.0, 0.02, 0.5, 0.1], {"epochs": 4, "seed": 5}
+    features, labels = digits.train[:300], digits.train_labels[:300]
+    chooser, chooser_labels = digits.train[300:600], digits.train_labels[300:600]
+    alone = {
+        rate: (trained_by_torch(features, labels, rate=rate, steps=6, **few)(chooser) == chooser_labels)
+        .double()
+        .mean()
+        .item()
+        for rate in rates
+    }
+    best = max(rates, key=lambda rate: alone[rate])
+    assert sorted(alone.values())[-1] > sorted(alone.values())[-2]  # there is one best
+    both, both_labels = digits.train[:600], digits.train_labels[:600]
+    expected = trained_by_torch(both, both_labels, rate=best, steps=12, **few)(digits.test)
+    result = probe(
+        digits,
+        train=features,
+        train_labels=labels,
+        selection=chooser,
+        selection_labels=chooser_labels,
+        batch_size=50,
+        learning_rates=rates,
+        **few,
+    )
+    assert (result.learning_rate, result.selection_top1) == (best, alone[best])
+    assert torch.equal(result.test_predictions, expected)
+    for rate in rates:
+        only = probe(
+            digits,
+            train=features,
+            train_labels=labels,
+            selection=chooser,
+            selection_labels=chooser_labels,
+            batch_size=50,
+            learning_rates=[rate],
+            **few,
+        )
+        assert only.selection_top1 == alone[rate]
 
 
 def test_test_labels_cannot_influence_the_choice_or_the_predictions(digits: Any) -> None:
