@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from byol_cli.data.images import ImageSet
 from byol_cli.data.sources import Subset
 
 _NAME = "features"
+
+SHARE_OF_ROOM = 0.1
+"""What one file may take of the disk that is free."""
 
 
 class FeatureCache:
@@ -87,6 +91,9 @@ class FeatureCache:
         draft = path.with_name(f"{path.name}.{os.getpid()}.writing")
         try:
             self.folder.mkdir(exist_ok=True)
+            if features.nbytes > SHARE_OF_ROOM * shutil.disk_usage(self.folder).free:
+                self.say(f"features are not kept: {features.nbytes / 1e9:,.1f} GB are too much for {self.folder}")
+                return
             try:
                 save_file({_NAME: features}, draft, metadata=_metadata(key, features))
                 os.replace(draft, path)

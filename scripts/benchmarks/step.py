@@ -3,8 +3,10 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -62,6 +64,7 @@ def tables(options: Options) -> Iterator[Table]:
         contenders.append(contender("byol_pytorch", "byol-pytorch, fp32", peer, make=peers.byol_pytorch_step))
     contenders += [
         contender("bare", "floor: the bare loop, same networks and precision", bare),
+        contender("colouring", "the colour half of its views, by itself", colouring),
         contender("matrix_products", "ceiling: as much arithmetic in large matrix products", matrix_products),
     ]
     yield Table(
@@ -98,6 +101,16 @@ def bare(turn: Turn, *, setting: Setting) -> None:
     """Forward, backward, optimizer and moving average, written down once more."""
     run = setting.prepared()
     repeat(turn, bare_step(run, random_views(run)), steps=setting.steps)
+
+
+def colouring(turn: Turn, *, setting: Setting) -> None:
+    """What becomes of crops on the device before the networks see them."""
+    run = setting.prepared()
+    shape = (2, setting.batch, run.splits.channels, setting.side, setting.side)
+    crops = torch.randint(0, 256, shape, dtype=torch.uint8, device=run.runtime.device)
+    finish = partial(run.views.finish, crops, indices=np.arange(setting.batch), mean=run.mean, std=run.std)
+    numbers = itertools.count()
+    repeat(turn, lambda: finish(epoch=next(numbers)), steps=setting.steps)
 
 
 def matrix_products(turn: Turn, *, setting: Setting) -> None:

@@ -128,11 +128,11 @@ def test_changed_images_in_a_folder_are_looked_at_again(
         folder = tmp_path / "shades" / ("light" if number % 2 else "dark")
         folder.mkdir(parents=True, exist_ok=True)
         low = 170 * (number % 2)
-        Image.fromarray(rng.integers(low, low + 85, (20, 20), dtype=np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray(rng.integers(low, low + 85, (20, 20), dtype=np.uint8)).save(folder / f"{number}.bmp")
     words = ["dataset=image_folder", "dataset.root=shades", "dataset.test_fraction=0.3"]
     assert measured(*words)[2] == 6
     assert measured(*words)[2] == 0
-    Image.new("L", (20, 20)).save(tmp_path / "shades" / "dark" / "0.png")
+    Image.new("L", (20, 20)).save(tmp_path / "shades" / "dark" / "0.bmp")  # as large as before
     assert measured(*words)[2] == 6
 
 

@@ -1,7 +1,9 @@
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -286,3 +288,18 @@ def test_scores_from_kept_features_are_those_of_fresh_ones_to_the_last_bit(
     cache.say_what_was_reused()
     assert "6 of 6" in said[0]
     assert fresh.trained != fresh.untrained
+
+
+def test_features_that_would_fill_the_disk_are_not_kept(
+    new_cache: Callable[..., FeatureCache], said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extraction = Extraction()
+    free = SimpleNamespace(free=10 * extraction.features.nbytes - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    new_cache()(network(), part(), extraction)
+    assert list((tmp_path / "features").iterdir()) == []
+    assert len(said) == 1
+    assert said[0].startswith("features are not kept: ")
+    free.free += 1
+    new_cache()(network(), part(), extraction)
+    assert len(list((tmp_path / "features").iterdir())) == 1
