@@ -11,17 +11,11 @@ from io import BytesIO
 
 import numpy as np
 import torch
+import torchvision.io  # noqa: F401 (it loads the operators)
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from byol_cli.schema.errors import InputError
-
-try:
-    from torchvision.io import decode_jpeg
-except ImportError:  # torchvision 0.29 says that its decoders will be removed one day
-    decode_jpeg = None
-if not hasattr(torch.ops.image, "decode_jpeg"):  # a torchvision that was built without libjpeg
-    decode_jpeg = None  # Pillow does it all
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 
@@ -37,6 +31,11 @@ _WHITES: dict[str, tuple[int, ...]] = {
 _GRAY_MODES = ("1", "L", "LA", *_WHITES)
 _LUMA = (19595, 38470, 7471)  # ITU-R 601-2 in units of 1 / 65536, as Pillow has it
 _CONVERTED_AT_ONCE = 1024
+# The operator itself: its public wrapper warns, for each image, that torchvision will give its decoders up one day.
+# Without it, in such a version or in one that was built without libjpeg, Pillow decodes everything.
+_decode_jpeg = getattr(torch.ops.image, "decode_jpeg", None)
+_UNCHANGED = 0  # torchvision's ImageReadMode of that name
+
 _MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 0  # Pillow's own limit; more is taken for an attack on memory
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers that tell the picture's size
@@ -134,10 +133,10 @@ def _decode_array(data: bytearray) -> Tensor:
 
 def _decode_plain_jpeg(data: bytearray) -> Tensor | None:
     """A gray or three-channel JPEG of reasonable size, at half of Pillow's cost; None for Pillow to judge."""
-    if decode_jpeg is None or not _is_plain_jpeg(data):
+    if _decode_jpeg is None or not _is_plain_jpeg(data):
         return None
     try:
-        return decode_jpeg(torch.frombuffer(data, dtype=torch.uint8), apply_exif_orientation=True)
+        return _decode_jpeg(torch.frombuffer(data, dtype=torch.uint8), _UNCHANGED, True)  # True: upright by EXIF
     except RuntimeError:  # damaged: Pillow says in words what is wrong
         return None
 

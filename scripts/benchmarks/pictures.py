@@ -7,17 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-NUM_PICTURES = 64
+NUM_PHOTOS, NUM_ICONS = 64, 256
 SEED = 0
 
 
-def write_pictures(folder: Path, *, height: int, width: int, quality: int, grain: float) -> None:
-    """Write NUM_PICTURES different pictures into the new folder `folder`; `grain` is that of `picture`."""
+def write_pictures(folder: Path, number: int, *, height: int, width: int, quality: int, grain: float) -> None:
+    """Write `number` different pictures into the new folder `folder`; `grain` is that of `picture`."""
     generator = torch.Generator().manual_seed(SEED)
     folder.mkdir()
-    for place in range(NUM_PICTURES):
+    for place in range(number):
         pixels = picture(height, width, grain=grain, generator=generator)
-        to_pil_image(pixels).save(folder / f"{place:02}.jpg", quality=quality)
+        to_pil_image(pixels).save(folder / f"{place:03}.jpg", quality=quality)
 
 
 def picture(height: int, width: int, *, grain: float, generator: torch.Generator) -> Tensor:
@@ -35,10 +35,10 @@ def picture(height: int, width: int, *, grain: float, generator: torch.Generator
 
 
 def link_pictures(source: Path, folder: Path) -> None:
-    """Make the new folder `folder` of links to JPEG files below `source`, NUM_PICTURES at most."""
+    """Make the new folder `folder` of links to JPEG files below `source`, NUM_PHOTOS at most."""
     folder.mkdir()
-    for place, file in enumerate(jpeg_files(source)[:NUM_PICTURES]):
-        (folder / f"{place:02}.jpg").symlink_to(Path(file).resolve())
+    for place, file in enumerate(jpeg_files(source)[:NUM_PHOTOS]):
+        (folder / f"{place:03}.jpg").symlink_to(Path(file).resolve())
 
 
 def jpeg_files(folder: Path) -> list[str]:

@@ -13,12 +13,13 @@ from torchvision.transforms.v2.functional import resized_crop
 
 from benchmarks import peers
 from benchmarks.options import Options
-from benchmarks.pictures import jpeg_files, link_pictures, write_pictures
+from benchmarks.pictures import NUM_ICONS, NUM_PHOTOS, jpeg_files, link_pictures, write_pictures
 from benchmarks.product import prepared
 from benchmarks.report import Table, rates
 from benchmarks.turns import Contender, Turn, repeat, seconds_by_turns
 from byol_cli.data.images import FileImages
 from byol_cli.data.loader import crops_of_files
+from byol_cli.data.pieces import join_pieces, split_into_pieces
 from byol_cli.data.sampler import MicroBatch
 from byol_cli.training.setup import Run
 
@@ -36,12 +37,12 @@ def tables(options: Options) -> Iterator[Table]:
     with TemporaryDirectory() as name:
         photos, icons = Path(name) / "photos", Path(name) / "icons"
         if options.images is None:
-            write_pictures(photos, height=427, width=640, quality=85, grain=0.026)
+            write_pictures(photos, NUM_PHOTOS, height=427, width=640, quality=85, grain=0.026)
         else:
             link_pictures(options.images, photos)
-        write_pictures(icons, height=32, width=32, quality=95, grain=0.005)
+        write_pictures(icons, NUM_ICONS, height=32, width=32, quality=95, grain=0.005)
         yield _table(options, photos, size=224, passes=1)
-        yield _table(options, icons, size=32, passes=8)
+        yield _table(options, icons, size=32, passes=2)
 
 
 def _table(options: Options, folder: Path, *, size: int, passes: int) -> Table:
@@ -80,11 +81,17 @@ def _go_through(turn: Turn, *, make: Callable[..., Pass], folder: Path, size: in
 
 
 def worker_half(folder: Path, size: int) -> Callable[[int], Tensor]:
-    """What the product's workers do: decode, draw, two uint8 crops."""
+    """What the product's workers do, piece by piece: decode, draw, two uint8 crops."""
     run = _run(folder, size)
     images, indices = run.splits.pretrain.images, run.splits.pretrain.indices
     assert isinstance(images, FileImages)
-    return lambda number: crops_of_files(images, run.views, MicroBatch(number, number, indices))
+    pieces = split_into_pieces(indices, image_bytes=2 * images.channels * size**2)
+
+    def make_crops(number: int) -> Tensor:
+        crops = (crops_of_files(images, run.views, MicroBatch(number, number, piece)) for piece in pieces)
+        return join_pieces(crops, num_images=len(indices), device=run.runtime.device)
+
+    return make_crops
 
 
 def whole(folder: Path, size: int) -> Pass:

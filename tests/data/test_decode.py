@@ -271,7 +271,7 @@ def test_both_ways_of_decoding_a_jpeg_give_the_same_pixels(
     Image.fromarray(BLOCKS).convert("L" if kind == "gray" else "RGB").save(path, **JPEG_KINDS[kind])
     assert decode_module._is_plain_jpeg(bytearray(path.read_bytes()))
     fast = decode(str(path), channels)
-    monkeypatch.setattr(decode_module, "decode_jpeg", None)  # as in a torchvision without decoders
+    monkeypatch.setattr(decode_module, "_decode_jpeg", None)  # as in a torchvision without decoders
     assert torch.equal(fast, decode(str(path), channels))
 
 

@@ -50,7 +50,7 @@ def test_benchmarks_run_in_their_own_order_and_once() -> None:
 
 def test_pictures_are_the_same_every_time_and_all_different(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_pictures(tmp_path / name, height=32, width=48, quality=95, grain=0.01)
+        write_pictures(tmp_path / name, 64, height=32, width=48, quality=95, grain=0.01)
     first, second = (list(map(Path, jpeg_files(tmp_path / name))) for name in ("a", "b"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert len({path.read_bytes() for path in first}) == len(first) == 64
@@ -82,7 +82,7 @@ def test_a_contender_that_fails_ends_the_benchmark() -> None:
 
 def test_views_from_jpeg_files_run_without_any_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, figures = tmp_path / "source", tmp_path / "figures.json"
-    write_pictures(source, height=40, width=60, quality=90, grain=0.02)
+    write_pictures(source, 64, height=40, width=60, quality=90, grain=0.02)
     for path in sorted(source.iterdir())[4:]:
         path.unlink()
     words = ["views", "--rounds", "1", "--peers", "none", "--images", str(source), "--json", str(figures)]
