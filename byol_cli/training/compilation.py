@@ -45,11 +45,14 @@ def _try_out(run: Run) -> None:
     buffers = [*online.buffers(), *target.buffers()]
     before = [buffer.clone() for buffer in buffers]
     side = run.views.image_size
-    view = torch.zeros(run.micro_batch_size, run.splits.channels, side, side, device=run.runtime.device)
+    # Two tensors: code that was compiled for one and the same would be compiled again for the first batch.
+    view1, view2 = (
+        torch.zeros(run.micro_batch_size, run.splits.channels, side, side, device=run.runtime.device) for _ in range(2)
+    )
     try:
         with torch.random.fork_rng(devices=[run.runtime.device] if run.runtime.on_cuda else []):
             with run.runtime.autocast():
-                predictions, targets = online(view, view), target(view, view)
+                predictions, targets = online(view1, view2), target(view1, view2)
             symmetric_loss(run.loss, predictions, targets).backward()
     finally:
         run.state.optimizer.zero_grad(set_to_none=True)
