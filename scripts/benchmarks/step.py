@@ -17,6 +17,7 @@ from benchmarks.options import Options
 from benchmarks.product import RESNET18, RESNET50, prepared
 from benchmarks.report import Table, rates
 from benchmarks.turns import Contender, Turn, repeat, seconds_by_turns
+from byol_cli.training.compilation import compile_networks
 from byol_cli.training.loop import train
 from byol_cli.training.setup import Run
 
@@ -57,7 +58,10 @@ def tables(options: Options) -> Iterator[Table]:
             key=key, title=title, work=work, units=setting.steps * setting.batch, settings=settings, ours=ours
         )
 
-    contenders = [contender("", "byol-cli", product, ours=True)]
+    contenders = [
+        contender("", "byol-cli", product, ours=True),
+        contender("compiled", "byol-cli, trainer.compile=true", product, ours=True, compiled=True),
+    ]
     if "lightly" in options.peers:
         contenders.append(contender("lightly", "lightly, fp32", peer, make=peers.lightly_step))
     if "byol-pytorch" in options.peers:
@@ -75,9 +79,11 @@ def tables(options: Options) -> Iterator[Table]:
     )
 
 
-def product(turn: Turn, *, setting: Setting) -> None:
+def product(turn: Turn, *, setting: Setting, compiled: bool = False) -> None:
     """The product's own loop, given the same views again and again."""
     run = setting.prepared()
+    if compiled:
+        compile_networks(run, say=lambda _: None)
 
     def after_step(_loss: Tensor, _gradient_norm: Tensor) -> bool:
         if run.state.step % setting.steps == 0:
