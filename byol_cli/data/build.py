@@ -82,13 +82,10 @@ def _split(sources: Sources, config: DatasetConfig) -> Splits:
 
 def _fingerprint(parts: list[Subset | None]) -> str:
     digest = hashlib.sha256()
-    known: dict[ImageSet, str] = {}
     for part in parts:
         if part is None:
             continue
-        if part.images not in known:
-            known[part.images] = part.images.fingerprint()
-        digest.update(known[part.images].encode())
+        digest.update(part.images.fingerprint.encode())
         digest.update(part.indices.data)
         if part.labels is not None:
             digest.update(part.labels.data)

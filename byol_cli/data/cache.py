@@ -58,6 +58,7 @@ class CachedImages:
         """The same images, their labels forgotten."""
         return replace(self, files=self.files.without_labels())
 
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over files, short side and channels, in hexadecimal; the same on disk as in memory."""
         return hashlib.sha256(f"{self.pixels.key} {self.channels}".encode()).hexdigest()

@@ -14,8 +14,6 @@ from typing import BinaryIO
 
 import numpy as np
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2.functional import resize
 from tqdm import tqdm
 
 from byol_cli.data.images import FileImages, evenly_spaced
@@ -26,6 +24,7 @@ from byol_cli.data.worker_count import available_cores, default_num_workers, wor
 from byol_cli.data.workers import in_workers
 from byol_cli.schema.dataset import FilesConfig
 from byol_cli.schema.errors import InputError
+from byol_cli.views.geometry import resize_short_side
 
 FORMAT = 1
 """To be raised when the same files come to give other pixels, so that no cache from before is taken."""
@@ -94,7 +93,7 @@ def found_or_built_in_memory(images: FileImages, config: FilesConfig, *, log: Lo
 
 def pixels_key(images: FileImages, short_side: int) -> str:
     """SHA-256 over all that the pixels depend on, in hexadecimal; raises InputError where a file has gone."""
-    return hashlib.sha256(f"{FORMAT} {short_side} {images.fingerprint()}".encode()).hexdigest()
+    return hashlib.sha256(f"{FORMAT} {short_side} {images.fingerprint}".encode()).hexdigest()
 
 
 def shrink(image: Tensor, short_side: int) -> Tensor:
@@ -106,7 +105,7 @@ def shrink(image: Tensor, short_side: int) -> Tensor:
     """
     if min(image.shape[1:]) <= short_side:
         return image
-    return resize(image, [short_side], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return resize_short_side(image, short_side)
 
 
 @contextmanager

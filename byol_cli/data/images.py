@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -49,6 +50,7 @@ class ImageSet(Protocol):
     def without_labels(self) -> "ImageSet":
         """The same images, their labels forgotten."""
 
+    @property
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal that tells one set of pixels from another."""
 
@@ -94,6 +96,7 @@ class ArrayImages:
         """The same images, their labels forgotten."""
         return replace(self, labels=None, class_names=())
 
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over shape and pixels, in hexadecimal."""
         digest = hashlib.sha256(f"{tuple(self.images.shape)}".encode())
@@ -137,6 +140,7 @@ class FileImages:
         """The same images, their labels forgotten."""
         return replace(self, labels=None, class_names=())
 
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over channels, count, all names below their roots, sizes, and beginnings of files, in hexadecimal.
 

@@ -7,8 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2.functional import center_crop, resize
+from torchvision.transforms.v2.functional import center_crop
 
 from byol_cli.data.images import ArrayImages, ImageSet
 from byol_cli.data.pieces import IMAGE_DIM, TimedPieces, join_pieces, split_into_pieces
@@ -16,6 +15,7 @@ from byol_cli.data.sampler import MicroBatch, micro_batches
 from byol_cli.data.sources import Subset
 from byol_cli.data.workers import in_workers
 from byol_cli.views.device import to_device
+from byol_cli.views.geometry import resize_short_side
 from byol_cli.views.photometric import normalize
 from byol_cli.views.pipeline import TwoViews
 
@@ -237,5 +237,4 @@ def _centre_crops(images: ImageSet, resize_to: int, image_size: int, indices: np
 
 
 def _centre_crop(images: Tensor, resize_to: int, image_size: int) -> Tensor:
-    resized = resize(images, [resize_to], interpolation=InterpolationMode.BICUBIC, antialias=True)
-    return center_crop(resized, [image_size, image_size])
+    return center_crop(resize_short_side(images, resize_to), [image_size, image_size])

@@ -13,7 +13,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from byol_cli.data.images import ImageSet
 from byol_cli.data.sources import Subset
 
 _NAME = "features"
@@ -40,7 +39,6 @@ class FeatureCache:
         """
         self.folder, self.say = folder, say
         self._settings = json.dumps(settings, sort_keys=True)
-        self._fingerprints: dict[ImageSet, str] = {}
         self._asked = self._reused = 0
         self._writes = True
 
@@ -67,9 +65,7 @@ class FeatureCache:
             self.say(f"features:      {self._reused} of {self._asked} parts from {self.folder}")
 
     def _key(self, backbone: nn.Module, subset: Subset) -> str:
-        if subset.images not in self._fingerprints:
-            self._fingerprints[subset.images] = subset.images.fingerprint()
-        facts = [self._settings, weights_hash(backbone), self._fingerprints[subset.images]]
+        facts = [self._settings, weights_hash(backbone), subset.images.fingerprint]
         digest = hashlib.sha256("\n".join(facts).encode())
         digest.update(subset.indices.tobytes())
         return digest.hexdigest()

@@ -42,16 +42,8 @@ def crop_resize_batch(images: Tensor, boxes: np.ndarray, *, size: int, interpola
     """Cut one box out of each image of a batch and resize it without antialiasing, as TensorFlow does.
 
     Each value is made of the nearest four pixels a side however much the box shrinks; what overshoots is cut off at
-    the end only. Rows and then columns are picked and summed as bags of weighted embeddings.
-
-    Args:
-        images: uint8 (batch, channels, height, width) on any device.
-        boxes: int64 (batch, 4): top, left, height and width in pixels.
-        size: side of the square results.
-        interpolation: `bilinear` or `bicubic`.
-
-    Returns:
-        uint8 (batch, channels, size, size).
+    the end only. Rows and then columns are picked and summed as bags of weighted embeddings. Takes and returns what
+    the operation of the same name in `geometry.py` does.
     """
     num, channels, height, width = images.shape
     tops, lefts, heights, widths = to_device(torch.from_numpy(boxes.T.astype(np.float32)), images.device)

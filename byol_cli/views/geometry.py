@@ -6,6 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 from byol_cli.views.device import to_device
 from byol_cli.views.touched import change_
@@ -26,6 +28,16 @@ def crop_resize(image: Tensor, box: Sequence[int] | np.ndarray, *, size: int, in
     top, left, height, width = (int(number) for number in box)
     cut = image[:, top : top + height, left : left + width]
     return F.interpolate(cut[None], size=(size, size), mode=interpolation, antialias=True)[0]
+
+
+def resize_short_side(images: Tensor, side: int) -> Tensor:
+    """Resize to a short side of `side` pixels, the aspect ratio kept: bicubic, with antialiasing.
+
+    Args:
+        images: uint8 (..., channels, height, width).
+        side: in pixels.
+    """
+    return resize(images, [side], interpolation=InterpolationMode.BICUBIC, antialias=True)
 
 
 def crop_resize_batch(images: Tensor, boxes: np.ndarray, *, size: int, interpolation: str) -> Tensor:

@@ -174,7 +174,7 @@ def test_channels_can_still_be_converted(config_of: Config, photos: Path, folder
     red_green_blue = kept.with_channels(3)
     assert torch.equal(red_green_blue.image(2), kept.image(2).expand(3, -1, -1))
     assert (kept.channels, red_green_blue.channels) == (1, 3)
-    assert kept.fingerprint() != red_green_blue.fingerprint()
+    assert kept.fingerprint != red_green_blue.fingerprint
 
 
 def test_short_side_channels_and_files_make_another_cache(
@@ -188,7 +188,7 @@ def test_short_side_channels_and_files_make_another_cache(
     write_image(photos / "ant" / "00.png", 77, size=(50, 60))
     kept.append(cached(files_in(photos), options(config_of, folder), log=quiet))
     assert torch.equal(kept[-1].image(0), expected(files_in(photos), 0))
-    assert len({images.fingerprint() for images in kept}) == len(listing(folder)) == 4
+    assert len({images.fingerprint for images in kept}) == len(listing(folder)) == 4
 
 
 def test_another_set_with_the_same_names_and_sizes_is_told_apart(
@@ -197,14 +197,14 @@ def test_another_set_with_the_same_names_and_sizes_is_told_apart(
     for number in range(2):
         write_image(tmp_path / str(number) / "frame.bmp", number)
     first, second = (files_in(tmp_path / str(number)) for number in range(2))
-    assert first.fingerprint() != second.fingerprint()
+    assert first.fingerprint != second.fingerprint
     for images in (first, second):
         kept = cached(images, options(config_of, folder), log=quiet)
         assert torch.equal(kept.image(0), expected(images, 0))
 
 
 def test_memory_and_disk_are_the_same_data(config_of: Config, photos: Path, folder: Path) -> None:
-    prints = {cached(files_in(photos), options(config_of, folder, c), log=quiet).fingerprint() for c in ("disk", "ram")}
+    prints = {cached(files_in(photos), options(config_of, folder, c), log=quiet).fingerprint for c in ("disk", "ram")}
     assert len(prints) == 1
 
 

@@ -45,35 +45,35 @@ def test_conversion_and_forgetting_labels_leave_the_rest_alone() -> None:
 
 def test_a_fingerprint_tells_pixels_and_shapes_apart() -> None:
     images = array_images()
-    assert images.fingerprint() == array_images().fingerprint()
+    assert images.fingerprint == array_images().fingerprint
     changed = images.images.clone()
     changed[5, 2, 3, 4] ^= 1
     others = [
         ArrayImages(images=pixels, labels=None, class_names=()) for pixels in (changed, images.images.view(6, 3, 5, 4))
     ]
-    assert len({images.fingerprint(), *(other.fingerprint() for other in others)}) == 3
+    assert len({images.fingerprint, *(other.fingerprint for other in others)}) == 3
 
 
 def test_a_fingerprint_of_files_survives_a_move_and_nothing_else(
     photos: Path, tmp_path: Path, write_image: Callable[..., Path]
 ) -> None:
-    first = file_images(photos).fingerprint()
+    first = file_images(photos).fingerprint
     moved = photos.rename(tmp_path / "moved")
-    assert file_images(moved).fingerprint() == first
-    assert file_images(moved).with_channels(1).fingerprint() != first
+    assert file_images(moved).fingerprint == first
+    assert file_images(moved).with_channels(1).fingerprint != first
     os.rename(moved / "bee/01.png", moved / "bee/01b.png")
-    assert file_images(moved).fingerprint() != first
+    assert file_images(moved).fingerprint != first
     os.rename(moved / "bee/01b.png", moved / "bee/01.png")
-    assert file_images(moved).fingerprint() == first
+    assert file_images(moved).fingerprint == first
     write_image(moved / "bee/01.png", size=(50, 50))
-    assert file_images(moved).fingerprint() != first
+    assert file_images(moved).fingerprint != first
 
 
 def test_a_file_that_has_gone_is_named(photos: Path) -> None:
     images = file_images(photos)
     (photos / "cat/02.png").unlink()
     with pytest.raises(InputError, match=r"cat/02\.png: No such file"):
-        images.fingerprint()
+        _ = images.fingerprint
     with pytest.raises(InputError, match=r"cat/02\.png: .*No such file"):
         images.image([images.name(index) for index in range(24)].index("cat/02.png"))
 

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -130,30 +131,21 @@ def test_all_learning_rates_at_once_are_as_torch_sgd_trains_one_after_the_other(
     assert sorted(alone.values())[-1] > sorted(alone.values())[-2]  # there is one best
     both, both_labels = digits.train[:600], digits.train_labels[:600]
     expected = trained_by_torch(both, both_labels, rate=best, steps=12, **few)(digits.test)
-    result = probe(
+    probe_with = partial(
+        probe,
         digits,
         train=features,
         train_labels=labels,
         selection=chooser,
         selection_labels=chooser_labels,
         batch_size=50,
-        learning_rates=rates,
         **few,
     )
+    result = probe_with(learning_rates=rates)
     assert (result.learning_rate, result.selection_top1) == (best, alone[best])
     assert torch.equal(result.test_predictions, expected)
     for rate in rates:
-        only = probe(
-            digits,
-            train=features,
-            train_labels=labels,
-            selection=chooser,
-            selection_labels=chooser_labels,
-            batch_size=50,
-            learning_rates=[rate],
-            **few,
-        )
-        assert only.selection_top1 == alone[rate]
+        assert probe_with(learning_rates=[rate]).selection_top1 == alone[rate]
 
 
 def test_test_labels_cannot_influence_the_choice_or_the_predictions(digits: Any) -> None:

@@ -52,3 +52,12 @@ def pictures() -> torch.Tensor:
     smooth = torch.nn.functional.interpolate(coarse, size=(40, 40), mode="bicubic")
     grain = 0.03 * torch.randn(24, 3, 40, 40, generator=generator)
     return ((smooth + grain).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+@pytest.fixture
+def images(pictures: torch.Tensor) -> torch.Tensor:
+    """The pictures in [0, 1], the last two of them gray and black."""
+    images = pictures.float() / 255
+    images[-2] = images[-2].mean(dim=0)
+    images[-1] = 0
+    return images

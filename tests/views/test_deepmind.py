@@ -142,15 +142,6 @@ def share_within(tolerance: float, ours: Tensor, slow: Sequence[np.ndarray]) -> 
     return (apart <= tolerance).double().mean().item()
 
 
-@pytest.fixture
-def images(pictures: Tensor) -> Tensor:
-    """Pictures of 40 pixels in [0, 1]: blur has five taps; the last two are gray and black."""
-    images = pictures.float() / 255
-    images[-2] = images[-2].mean(dim=0)
-    images[-1] = 0
-    return images
-
-
 @pytest.mark.parametrize(
     ("ours", "slow", "amounts", "torchvisions"),
     [

@@ -15,6 +15,15 @@ from byol_cli.views.geometry import affine_batch_, crop_resize, crop_resize_batc
 
 PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
+any_crop = given(
+    channels=st.sampled_from([1, 3, 4]),
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    size=st.integers(8, 60),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+    seed=st.integers(0, 1000),
+)
+
 
 def random_boxes(number: int, height: int, width: int, generator: np.random.Generator) -> np.ndarray:
     box_heights, box_widths = generator.integers(1, height + 1, number), generator.integers(1, width + 1, number)
@@ -46,14 +55,7 @@ def test_one_crop_is_pillows_to_a_level(interpolation: str, share: float, pictur
 
 
 @settings(max_examples=60)
-@given(
-    channels=st.sampled_from([1, 3, 4]),
-    height=st.integers(1, 90),
-    width=st.integers(1, 90),
-    size=st.integers(8, 60),
-    interpolation=st.sampled_from(["bilinear", "bicubic"]),
-    seed=st.integers(0, 1000),
-)
+@any_crop
 def test_one_crop_is_torchvisions_bit_for_bit(
     channels: int, height: int, width: int, size: int, interpolation: str, seed: int
 ) -> None:
@@ -66,14 +68,7 @@ def test_one_crop_is_torchvisions_bit_for_bit(
 
 
 @settings(max_examples=60)
-@given(
-    channels=st.sampled_from([1, 3, 4]),
-    height=st.integers(1, 90),
-    width=st.integers(1, 90),
-    size=st.integers(8, 60),
-    interpolation=st.sampled_from(["bilinear", "bicubic"]),
-    seed=st.integers(0, 1000),
-)
+@any_crop
 def test_crops_of_a_batch_are_torchvisions_to_a_level(
     channels: int, height: int, width: int, size: int, interpolation: str, seed: int
 ) -> None:

@@ -26,15 +26,6 @@ def per_image(operator: Callable[..., Tensor], images: Tensor, *amounts: Tensor)
     return torch.stack([operator(image, *number) for image, number in zip(images, numbers, strict=True)])
 
 
-@pytest.fixture
-def images(pictures: Tensor) -> Tensor:
-    """Pictures in [0, 1], the last two of them gray and black."""
-    images = pictures.float() / 255
-    images[-2] = images[-2].mean(dim=0)
-    images[-1] = 0
-    return images
-
-
 @pytest.mark.parametrize(
     ("ours", "theirs", "amounts"),
     [
