@@ -77,6 +77,7 @@ def train(path: str, overrides: Sequence[str], folder: Path) -> tuple[Outcome, S
     from reference_views import ReferenceViews
 
     from byol_cli.cli.session import run_to_end
+    from byol_cli.training.interrupt import StopRequest
     from byol_cli.training.recorder import read_json
     from byol_cli.views.pipeline import TwoViews
 
@@ -93,7 +94,7 @@ def train(path: str, overrides: Sequence[str], folder: Path) -> tuple[Outcome, S
         )
         run = replace(run, views=cast(TwoViews, views))
     with contextlib.redirect_stdout(sys.stderr):
-        outcome = run_job(PROGRAM, lambda: run_to_end(run, folder))
+        outcome = run_job(PROGRAM, lambda: run_to_end(run, folder, stop=StopRequest()))
     return outcome, read_json(folder / "summary.json") or {}
 
 

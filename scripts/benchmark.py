@@ -1,9 +1,10 @@
 """Measures speed in alternating rounds, beside other libraries and beside what nobody can be faster than.
 
-python scripts/benchmark.py views|step|loop|eval|startup|all ... [--peers lightly,byol-pytorch] [--json FILE]
+python scripts/benchmark.py views|step|loop|saves|eval|startup|all ... [--peers lightly,byol-pytorch] [--json FILE]
     views    two views of every image, from JPEG files, on one thread
     step     a training step on views that are on the device already
     loop     the whole training loop beside a bare one
+    saves    what a checkpoint costs the loop, written beside it and waited for
     eval     k-NN, linear probe, features
     startup  from the start of byol-train to its first step
 
@@ -24,7 +25,7 @@ from byol_cli.cli.command import BUG, DONE, Outcome, complain, guarded
 from byol_cli.schema.errors import InputError
 
 PROGRAM = "benchmark.py"
-MODULES = {name: name for name in ("views", "step", "loop")} | {"eval": "evaluation", "startup": "startup"}
+MODULES = {name: name for name in ("views", "step", "loop", "saves")} | {"eval": "evaluation", "startup": "startup"}
 INSTALL = "pip install -r scripts/requirements-benchmark.txt"
 
 

@@ -1,8 +1,16 @@
-"""A refused command leaves no folder behind, and a fresh run never writes into another run's."""
+"""Run folders: a refused command leaves none behind, and only one process at a time writes in one."""
 
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import TextIO
 
 from byol_cli.schema.errors import InputError
+
+LOCK = ".lock"
 
 
 class MissingFolders:
@@ -22,6 +30,64 @@ class MissingFolders:
                 folder.rmdir()
 
 
+class LockedFolder(InputError):
+    """Another process writes in this run folder."""
+
+
+class RunLock:
+    """Held by the process that writes in a run folder, while this context is entered; it ends with the process.
+
+    The loader's workers do not inherit it. The file stays, because another process may be waiting to look at it; where
+    no run was begun it is removed.
+    """
+
+    def __init__(self, run_dir: Path, *, field: str, say: Callable[[str], None]) -> None:
+        """`field` names the folder in messages; `say` is told of a file system that has no locks."""
+        self._path, self._run_dir, self._field, self._say = run_dir / LOCK, run_dir, field, say
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> "RunLock":
+        """Raises LockedFolder where another process holds it, InputError where the folder cannot be written to."""
+        try:
+            import fcntl  # late: Windows has none
+        except ImportError:
+            return self
+        try:
+            self._file = open(self._path, "a+")
+        except OSError as error:
+            raise InputError(f"{self._field}={self._run_dir} cannot be written to: {error.strerror}") from None
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            self._file.seek(0)
+            holder = self._file.read().strip() or "another process"
+            self._file.close()
+            raise LockedFolder(f"{self._field}={self._run_dir} is being written by {holder}") from None
+        except OSError as error:
+            self._say(
+                f"warning: {self._run_dir}: its file system has no locks ({error.strerror}): "
+                "see to it that no other process writes there"
+            )
+        with suppress(OSError):  # on a full disk it is held without a name in it
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            self._file.flush()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            if not holds_run(self._run_dir):
+                self._path.unlink(missing_ok=True)
+            self._file.close()
+
+
+def holds_run(run_dir: Path) -> bool:
+    """Whether a run was begun in this folder."""
+    return (run_dir / "config.yaml").exists()
+
+
 def make_folder(path: Path, *, field: str) -> None:
     """Make `path`; raises InputError, naming `field`, where that cannot be done."""
     try:
@@ -38,5 +104,5 @@ def refuse_used_sweep(folder: Path) -> None:
 
 def refuse_used_folder(run_dir: Path) -> None:
     """Refuse a folder that holds a run already; raises InputError."""
-    if (run_dir / "config.yaml").exists():
+    if holds_run(run_dir):
         raise InputError(f"hydra.run.dir={run_dir} holds a run already; resume={run_dir} goes on with it")

@@ -13,7 +13,7 @@ from byol_cli.cli.command import DONE, Outcome
 from byol_cli.cli.resume import stored_config
 from byol_cli.cli.session import say
 from byol_cli.data.build import build_splits
-from byol_cli.data.loader import evaluation_batches
+from byol_cli.data.centre_crops import evaluation_batches
 from byol_cli.evaluation.evaluator import Evaluator
 from byol_cli.evaluation.feature_cache import FeatureCache, feature_folder
 from byol_cli.model.backbones import build_backbone
@@ -22,19 +22,19 @@ from byol_cli.schema.dataset import DatasetConfig, FilesConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.load import option_fields
 from byol_cli.schema.model import CustomConfig, TimmConfig
-from byol_cli.training.checkpoint import find_checkpoint, read_checkpoint
+from byol_cli.training.checkpoint_search import open_checkpoint
 from byol_cli.training.runtime import Runtime, resolve_runtime
 
 
 def measure_checkpoint(config: EvalConfig) -> Outcome:
     """Everything but the images comes from the checkpoint: backbone, normalisation, image size."""
-    path = find_checkpoint(Path(config.checkpoint), field="checkpoint")
-    checkpoint = read_checkpoint(path)
+    path, checkpoint = open_checkpoint(Path(config.checkpoint), field="checkpoint", say=say)
     trained_by = stored_config(checkpoint["config"])
     refuse_unnamed_code(trained_by, config)
     runtime = resolve_runtime(device=config.device, precision=config.precision, field="device")
     dataset = config.dataset or uncached(trained_by.dataset)
-    splits = build_splits(dataset, channels=checkpoint["channels"], log=say)
+    timeout_seconds = trained_by.trainer.worker_timeout_seconds
+    splits = build_splits(dataset, channels=checkpoint["channels"], timeout_seconds=timeout_seconds, log=say)
     if not splits.train.has_labels:
         say(f"dataset={dataset.name} has no labels: effective rank instead of accuracies")
     make_backbone = partial(
@@ -72,6 +72,8 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
                 image_bytes=checkpoint["channels"] * trained_by.augmentation.image_size**2,
                 log=say,
             ),
+            timeout_seconds=timeout_seconds,
+            bad_images=splits.bad_images,
             device=runtime.device,
             mean=torch.tensor(checkpoint["normalization"]["mean"], device=runtime.device),
             std=torch.tensor(checkpoint["normalization"]["std"], device=runtime.device),

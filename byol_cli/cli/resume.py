@@ -1,41 +1,55 @@
-"""`resume=RUN_DIR`: the run's own configuration, from its folder, with the few changes that leave its course alone."""
+"""`resume=`: a run's stored configuration, what may be changed in it, and which run `resume=auto` means.
 
+Torch is not needed here.
+"""
+
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.types import Override
 
-from byol_cli.cli.compose import parse_overrides, quoted
+from byol_cli.cli.compose import GROUPS, parse_overrides, quoted
+from byol_cli.cli.folders import holds_run
 from byol_cli.schema.command import OPTIONS, TrainConfig
-from byol_cli.schema.dataset import TorchvisionConfig
+from byol_cli.schema.dataset import FilesConfig, TorchvisionConfig
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.load import load, plain
+from byol_cli.schema.load import CONFIG_DIR, load, plain, show
 from byol_cli.schema.model import CustomConfig
 
-# What may be said again on the command line; everything else would make it another run.
+AUTO = "auto"
+
+# What leaves the run's course alone. Where the images lie is no matter: they are compared by their fingerprint. What
+# trainer.precision comes to is compared when the device is known.
+HARMLESS_GROUPS = ("evaluation.", "resume")
 HARMLESS = frozenset(
-    "trainer.device trainer.num_workers trainer.log_every_steps trainer.gauges_every_steps trainer.probe_max_images "
-    "trainer.checkpoint_every_steps trainer.checkpoint_every_minutes trainer.on_collapse dataset.cache_dir".split()
+    "name trainer.device trainer.precision trainer.num_workers trainer.worker_timeout_seconds trainer.log_every_steps "
+    "trainer.gauges_every_steps trainer.probe_every_epochs trainer.probe_max_images trainer.probe_neighbors "
+    "trainer.probe_temperature trainer.checkpoint_every_steps trainer.checkpoint_every_minutes trainer.keep_last "
+    "trainer.keep_every trainer.max_failed_saves trainer.on_collapse trainer.on_nonfinite trainer.max_nonfinite "
+    "dataset.root dataset.file_list dataset.test_root dataset.labels_csv dataset.download dataset.cache "
+    "dataset.cache_dir dataset.on_bad_image dataset.max_bad_images".split()
 )
-FACTORY = "backbone.factory"
+FACTORY, CACHE_DIR = "backbone.factory", "dataset.cache_dir"
+SHOWN = 4  # differences that a message names
 
 
-def requested_run(words: Sequence[str]) -> Path | None:
-    """The folder that `resume=` names, or None.
-
-    Raises:
-        InputError: there is no run in that folder.
-    """
+def requested_run(words: Sequence[str]) -> str | None:
+    """What `resume=` says: a run folder, "auto" or nothing."""
     values = [override.value() for override in parse_overrides(words) if override.key_or_group == "resume"]
-    if not values or values[-1] is None:
-        return None
-    run_dir = Path(str(values[-1]))
-    if not (run_dir / "config.yaml").is_file():
-        raise InputError(f"resume={run_dir}: there is no run in that folder (no config.yaml)")
-    return run_dir
+    return None if not values or values[-1] is None else str(values[-1])
+
+
+def is_forced(words: Sequence[str]) -> bool:
+    """Whether `resume_force=true` is said; raises InputError for anything but true or false."""
+    values = [override.value() for override in parse_overrides(words) if override.key_or_group == "resume_force"]
+    if values and not isinstance(values[-1], bool):
+        raise InputError(f"resume_force={show(values[-1])} must be true or false")
+    return bool(values and values[-1])
 
 
 def stored_config(values: Any) -> TrainConfig:
@@ -46,44 +60,145 @@ def stored_config(values: Any) -> TrainConfig:
     """
     config = load(TrainConfig, values, OPTIONS)
     if isinstance(config.dataset, TorchvisionConfig):
-        return replace(config, dataset=replace(config.dataset, download=False))
-    return config
+        config = replace(config, dataset=replace(config.dataset, download=False))
+    return replace(config, resume=None, resume_force=False)
 
 
-def resumed_config(values: Any, words: Sequence[str]) -> TrainConfig:
-    """The run's stored configuration `values`, with the harmless changes in `words`.
+def config_in(run_dir: Path) -> TrainConfig:
+    """The configuration in a run's folder.
 
     Raises:
-        InputError: another change, or a custom backbone whose factory is not named again.
+        InputError: there is none, or it is damaged.
     """
-    config = stored_config(values)
-    changes = [override for override in parse_overrides(words) if override.key_or_group != "resume"]
-    named = [change.value() for change in changes if change.key_or_group == FACTORY]
-    if isinstance(config.backbone, CustomConfig) and named != [config.backbone.factory]:
-        raise InputError(
-            f"this run uses code of its own: name it again by {FACTORY}={config.backbone.factory} if you trust it"
-        )
-    changed = plain(config)
-    for change in changes:
-        if change.key_or_group != FACTORY:
-            _apply(changed, change)
-    return load(TrainConfig, changed, OPTIONS)
+    path = run_dir / "config.yaml"
+    try:
+        return stored_config(yaml.safe_load(path.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
-def _apply(values: dict[str, Any], change: Override) -> None:
-    key = change.key_or_group
-    if key not in HARMLESS:
-        raise InputError(
-            f"{change.input_line}: resume goes on with the run's own settings; only these can be changed: "
-            f"{', '.join(sorted(HARMLESS))}"
-        )
-    group, _, name = key.partition(".")
-    values[group][name] = change.value()
+def chooses_groups(words: Sequence[str]) -> bool:
+    """Whether the words are a whole command typed again, rather than changes of single settings."""
+    return any(override.key_or_group.split("@")[0] in GROUPS for override in parse_overrides(words))
+
+
+def asked_config(stored: TrainConfig, words: Sequence[str], *, composed: TrainConfig | None) -> TrainConfig:
+    """What the command line makes of a `stored` configuration.
+
+    Args:
+        stored: of the run that goes on.
+        words: change single settings of it.
+        composed: what a whole command gives, in place of that.
+
+    Raises:
+        InputError: a setting that does not exist, or a wrong value.
+    """
+    if composed is not None:
+        return replace(composed, name=stored.name, resume=None, resume_force=False)
+    values = plain(stored)
+    for override in parse_overrides(words):
+        if not override.key_or_group.startswith(("resume", "hydra")):
+            _set(values, override)
+    return load(TrainConfig, values, OPTIONS)
+
+
+def checked_config(
+    stored: TrainConfig, asked: TrainConfig, *, source: str, force: bool, say: Callable[[str], None]
+) -> TrainConfig:
+    """`asked`, where it leaves the run's course alone or `force` is given; what changes is told to `say`.
+
+    Raises:
+        InputError: it would be another run.
+    """
+    changes = list(differences(plain(stored), plain(asked)))
+    grave = [change for change in changes if not is_harmless(change[0])]
+    if grave and not force:
+        named = "; ".join(f"{key} is {show(old)} there and {show(new)} here" for key, old, new in grave[:SHOWN])
+        more = f"; and {len(grave) - SHOWN} more" if len(grave) > SHOWN else ""
+        raise InputError(f"{source} is another run: {named}{more}; resume_force=true goes on all the same")
+    for key, old, new in changes:
+        say(f"{'' if is_harmless(key) else 'warning: '}changed: {key} from {show(old)} to {show(new)}")
+    return asked
+
+
+def refuse_what_is_not_named_again(stored: TrainConfig, words: Sequence[str]) -> None:
+    """A run's folder never chooses code, nor a folder elsewhere to write in; raises InputError."""
+    said = {override.key_or_group: override.value() for override in parse_overrides(words)}
+    for key, value, reason in named_again(stored):
+        if said.get(key) != value:
+            raise InputError(f"this run {reason}: name it again by {key}={value} if you trust it")
+
+
+def named_again(stored: TrainConfig) -> Iterator[tuple[str, str, str]]:
+    """What has to be on the command line too: setting, value, and why."""
+    if isinstance(stored.backbone, CustomConfig):
+        yield FACTORY, stored.backbone.factory, "uses code of its own"
+    dataset = stored.dataset
+    if isinstance(dataset, FilesConfig) and dataset.cache == "disk":
+        usual = yaml.safe_load((CONFIG_DIR / "dataset" / f"{dataset.name}.yaml").read_text())["cache_dir"]
+        if dataset.cache_dir != usual:
+            yield CACHE_DIR, dataset.cache_dir, "writes decoded images in a folder of its own"
+
+
+def is_harmless(key: str) -> bool:
+    """Whether a change of this setting leaves the run's course alone."""
+    return key in HARMLESS or key.startswith(HARMLESS_GROUPS)
+
+
+def differences(old: Any, new: Any, *, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted name, old and new value of each setting that differs; null stands for one that is not there."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from differences(old.get(key), new.get(key), prefix=f"{prefix}.{key}" if prefix else key)
+    elif old != new:
+        yield prefix, old, new
+
+
+def unfinished_runs(config: TrainConfig, folder: Path) -> list[Path]:
+    """The runs in `folder` on the course of `config` that are not done, newest first."""
+    runs = []
+    for run_dir in folder.iterdir() if folder.is_dir() else ():
+        if not holds_run(run_dir) or _is_done(run_dir):
+            continue
+        try:
+            stored = config_in(run_dir)
+        except InputError:  # of another version, or damaged: not a run to go on with unasked
+            continue
+        if all(is_harmless(key) for key, _, _ in differences(plain(stored), plain(config))):
+            runs.append(run_dir)
+    return sorted(runs, key=_last_written, reverse=True)
+
+
+def _is_done(run_dir: Path) -> bool:
+    try:
+        return bool(json.loads((run_dir / "summary.json").read_bytes())["status"] == "done")
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: the run writes it anew at its end
+        return False
+
+
+def _last_written(run_dir: Path) -> float:
+    files = [run_dir / "config.yaml", run_dir / "metrics.jsonl", run_dir / "checkpoints" / "last.pt"]
+    return max(file.stat().st_mtime for file in files if file.exists())
+
+
+def _set(values: dict[str, Any], change: Override) -> None:
+    *groups, name = change.key_or_group.split(".")
+    for group in groups:
+        values = values.get(group, {}) if isinstance(values, dict) else {}
+    if not change.is_add() and not change.is_delete() and isinstance(values, dict) and name in values:
+        values[name] = change.value()
+        return
+    raise InputError(f"{change.input_line}: resume takes setting=value, of a setting that the run has")
 
 
 def resume_command(run_dir: Path, config: TrainConfig) -> str:
     """The line to type to go on with the run in `run_dir`."""
-    factory = getattr(config.backbone, "factory", None)
-    plain_path = not set(str(run_dir)) & set("=,:[]{}() '\"\\")
-    words = [f"resume={run_dir if plain_path else quoted(run_dir)}", *([f"{FACTORY}={factory}"] if factory else [])]
-    return shlex.join(["byol-train", *words])
+    words = [("resume", str(run_dir)), *((key, value) for key, value, _ in named_again(config))]
+    return shlex.join(["byol-train", *(f"{key}={_typed(value)}" for key, value in words)])
+
+
+def _typed(value: str) -> str:
+    plain_text = not set(value) & set("=,[]{}() '\"\\$")
+    return value if plain_text else quoted(value)

@@ -1,52 +1,128 @@
 """One run from its configuration to its figures. Imported late: torch comes with it."""
 
 import math
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from byol_cli.cli.command import DONE, INTERRUPTED, Outcome
-from byol_cli.cli.resume import resume_command, resumed_config
+from byol_cli.cli.resume import checked_config, config_in, resume_command, stored_config
 from byol_cli.evaluation.evaluator import Evaluator
 from byol_cli.evaluation.probe import OnlineProbe
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.schema.load import plain
-from byol_cli.training.checkpoint import read_checkpoint
-from byol_cli.training.pretrain import pretrain
+from byol_cli.training.checkpoint_search import newest_good
+from byol_cli.training.console import go_silent
+from byol_cli.training.interrupt import Interrupted, StopRequest
+from byol_cli.training.machine import differences, versions
+from byol_cli.training.memory import memory_faults
+from byol_cli.training.pretrain import TrainingResult, pretrain
 from byol_cli.training.recorder import read_json, write_json, write_whole
 from byol_cli.training.setup import Run, prepare
 
+NOTHING_YET = TrainingResult(images_per_second=None, selection_score=None)
 
-def start(config: TrainConfig, run_dir: Path) -> Outcome:
+
+def start(config: TrainConfig, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """A fresh run in `run_dir`."""
-    return run_to_end(prepare(config, say=say), run_dir)
+    with memory_faults(config.trainer):
+        run = prepare(config, say=say)
+    return run_to_end(run, run_dir, stop=stop)
 
 
-def go_on(run_dir: Path, words: list[str]) -> Outcome:
-    """Go on with the run in `run_dir` from its latest checkpoint, or from step 0 where it had come to none."""
+def go_on(run_dir: Path, *, asked: Callable[[TrainConfig], TrainConfig], force: bool, stop: StopRequest) -> Outcome:
+    """Go on with the run in `run_dir` from its newest good checkpoint, or from step 0 where it had come to none.
+
+    Args:
+        run_dir: of the run.
+        asked: makes of the stored configuration the one that is wanted now.
+        force: go on although the run will not be the same.
+        stop: takes the signals.
+
+    Raises:
+        InputError: this would be another run, or nothing in the folder can be gone on from.
+    """
     summary = read_json(run_dir / "summary.json")
-    if summary is not None and summary["status"] == "done":
+    if summary is not None and summary.get("status") == "done" and not force:
         say(f"the run in {run_dir} is done; there is nothing left to do")
-        return Outcome(DONE, score=summary["selection_score"])
-    last = run_dir / "checkpoints" / "last.pt"
-    checkpoint = read_checkpoint(last, field="resume") if last.exists() else None
-    stored = checkpoint["config"] if checkpoint else yaml.safe_load((run_dir / "config.yaml").read_text())
-    config = resumed_config(stored, words)
-    run = prepare(config, say=say, checkpoint=checkpoint, source=str(last))
+        return Outcome(DONE, score=score_of(summary.get("selection_score")))
+    found = newest_good(run_dir, field="resume", say=say)
+    path, checkpoint = found or (run_dir, None)
+    stored = stored_config(checkpoint["config"]) if checkpoint else config_in(run_dir)
+    config = checked_config(stored, asked(stored), source=f"resume={run_dir}", force=force, say=say)
+    with memory_faults(config.trainer):
+        run = prepare(config, say=say, checkpoint=checkpoint, source=str(path), force=force)
+    if checkpoint:
+        compare_machines(checkpoint["versions"], run, force=force)
+    if run.state.step > run.plan.total_steps:
+        raise InputError(f"{path} is of step {run.state.step}, past this run's end at {run.plan.total_steps}")
     say(f"going on from step {run.state.step:,} of {run.plan.total_steps:,}")
-    return run_to_end(run, run_dir)
+    return run_to_end(run, run_dir, stop=stop)
 
 
-def run_to_end(run: Run, run_dir: Path) -> Outcome:
+def compare_machines(before: dict[str, str], run: Run, *, force: bool) -> None:
+    """Tell what will make the bits differ from those of a run that was never interrupted.
+
+    Raises:
+        InputError: another precision, which is more than a matter of bits.
+    """
+    precision = before.get("precision")
+    if precision != run.runtime.precision and not force:
+        raise InputError(
+            f"trainer.precision={run.config.trainer.precision} means {run.runtime.precision} here, the run began with "
+            f"{precision}: trainer.precision={precision} keeps to it, resume_force=true goes on all the same"
+        )
+    changed = differences(before, versions(run.runtime))
+    if changed:
+        say(f"note: not to the bit the run that was never interrupted: {'; '.join(changed)}")
+
+
+def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """Train, measure, write summary.json, and print what was reached and where it lies."""
     began = time.monotonic()
     say(run.header())
-    write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(run.config), sort_keys=False))
+    write_folder_file(lambda: write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(run.config), sort_keys=False)))
+    result = NOTHING_YET
+
+    def summary(status: str, **more: Any) -> None:
+        values = {
+            "status": status,
+            "steps": run.state.step,
+            "epochs": run.state.step / run.plan.steps_per_epoch,
+            "images_per_second": result.images_per_second,
+            "selection_score": result.selection_score,
+            **more,
+            "seconds": time.monotonic() - began,
+        }
+        write_folder_file(lambda: write_json(run_dir / "summary.json", values))
+
+    try:
+        with memory_faults(run.config.trainer):
+            result = pretrain(run, run_dir, probe=online_probe(run), stop=stop)
+            stop.check()
+            report = evaluator(run).report(run.state.online.backbone, untrained=run.untrained_backbone())
+    except (TrainingFault, InputError) as fault:
+        summary("stopped", message=str(fault))
+        raise
+    except Interrupted:
+        summary("interrupted")
+        where = f"and saved at step {run.state.step:,}" if run.state.step else "before the first step"
+        message = f"interrupted {where}; go on by: {resume_command(run_dir, run.config)}"
+        return Outcome(INTERRUPTED, message=message)
+    summary("done", **report.summary())
+    say(f"\n{report.table()}\n\nrun folder: {run_dir}")
+    return Outcome(DONE, score=score_of(result.selection_score))
+
+
+def online_probe(run: Run) -> OnlineProbe:
+    """What is measured while the run goes on."""
     trainer = run.config.trainer
-    probe = OnlineProbe(
+    return OnlineProbe(
         splits=run.splits,
         batches=run.evaluation_batches,
         runtime=run.runtime,
@@ -54,35 +130,35 @@ def run_to_end(run: Run, run_dir: Path) -> Outcome:
         neighbors=trainer.probe_neighbors,
         temperature=trainer.probe_temperature,
     )
-    try:
-        result = pretrain(run, run_dir, probe=probe)
-    except (TrainingFault, InputError) as fault:
-        write_json(run_dir / "summary.json", {"status": "stopped", "steps": run.state.step, "message": str(fault)})
-        raise
-    summary: dict[str, Any] = {
-        "status": result.status,
-        "steps": run.state.step,
-        "epochs": run.state.step / run.plan.steps_per_epoch,
-        "images_per_second": result.images_per_second,
-        "selection_score": result.selection_score,
-    }
-    if result.status == "interrupted":
-        write_json(run_dir / "summary.json", {**summary, "seconds": time.monotonic() - began})
-        message = f"interrupted and saved at step {run.state.step:,}; go on by: {resume_command(run_dir, run.config)}"
-        return Outcome(INTERRUPTED, message=message)
-    evaluator = Evaluator(
+
+
+def evaluator(run: Run) -> Evaluator:
+    """What is measured at the end."""
+    return Evaluator(
         splits=run.splits,
         config=run.config.evaluation,
         runtime=run.runtime,
         batches=run.evaluation_batches,
         seed=run.config.seed,
     )
-    report = evaluator.report(run.state.online.backbone, untrained=run.untrained_backbone())
-    write_json(run_dir / "summary.json", {**summary, **report.summary(), "seconds": time.monotonic() - began})
-    say(f"\n{report.table()}\n\nrun folder: {run_dir}")
-    return Outcome(DONE, score=math.nan if result.selection_score is None else result.selection_score)
+
+
+def score_of(value: Any) -> float:
+    """What a sweeper is told: NaN where there is no score."""
+    return math.nan if value is None else float(value)
+
+
+def write_folder_file(write: Callable[[], None]) -> None:
+    """A run without its configuration and summary is of no use; raises TrainingFault where they cannot be written."""
+    try:
+        write()
+    except OSError as error:
+        raise TrainingFault(f"{error.filename or 'the run folder'} cannot be written: {error.strerror}") from None
 
 
 def say(text: str) -> None:
     """Print for the person at the terminal, at once."""
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except OSError:
+        go_silent(sys.stdout)

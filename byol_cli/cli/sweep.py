@@ -31,10 +31,6 @@ def refuse_sweep(words: Sequence[str]) -> None:
             )
 
 
-class SweepInterrupted(KeyboardInterrupt):
-    """A job was asked to stop, and with it the whole sweep. (Hydra would go on after any other exception.)"""
-
-
 class Sweep:
     """The jobs of a sweep: `jobs[i]` is the list of overrides of the job that Hydra numbers i.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from byol_cli.data.bad_images import BadImages
 from byol_cli.data.cache import cached
 from byol_cli.data.digits import read_digits
 from byol_cli.data.image_folder import read_image_folder
@@ -28,12 +29,15 @@ DATASETS: dict[str, Callable[[Any], Sources]] = {
 }
 
 
-def build_splits(config: DatasetConfig, *, channels: int | None = None, log: Callable[[str], None]) -> Splits:
+def build_splits(
+    config: DatasetConfig, *, channels: int | None = None, timeout_seconds: float, log: Callable[[str], None]
+) -> Splits:
     """Read a data set and hold the selection split out of its training images.
 
     Args:
         config: the data set's options.
         channels: what every image is converted to, before `dataset.channels`; None leaves that to the option.
+        timeout_seconds: without an image from a worker that decodes for the cache, after which it counts as hung.
         log: is told in one line what was taken as labels, and how many images are in each split; also of the cache.
 
     Raises:
@@ -44,12 +48,19 @@ def build_splits(config: DatasetConfig, *, channels: int | None = None, log: Cal
     if config.labels == "none":
         sources = sources.change(lambda images: images.without_labels())
         origin = "no labels (dataset.labels=none)"
+    bad_images = BadImages(
+        num_images=sources.num_images,
+        max_share=config.max_bad_images if isinstance(config, FilesConfig) else 0,
+        say=log,
+    )
     wanted = channels or config.channels
     if wanted is not None:
         sources = sources.change(lambda images: images.with_channels(wanted))
     if isinstance(config, FilesConfig) and config.cache is not None:
-        sources = sources.change(partial(_cached, config=config, log=log))
-    splits = _split(sources, config)
+        sources = sources.change(
+            partial(_cached, config=config, bad_images=bad_images, timeout_seconds=timeout_seconds, log=log)
+        )
+    splits = _split(sources, config, bad_images)
     test = f"{len(splits.test):,} for the test" if splits.test is not None else "no test images"
     log(
         f"{config.name}: {origin}; {len(splits.pretrain):,} images to train on, {len(splits.selection):,} held out "
@@ -58,11 +69,11 @@ def build_splits(config: DatasetConfig, *, channels: int | None = None, log: Cal
     return splits
 
 
-def _cached(images: ImageSet, *, config: FilesConfig, log: Callable[[str], None]) -> ImageSet:
-    return cached(images, config, log=log) if isinstance(images, FileImages) else images
+def _cached(images: ImageSet, *, config: FilesConfig, **how: Any) -> ImageSet:
+    return cached(images, config, **how) if isinstance(images, FileImages) else images
 
 
-def _split(sources: Sources, config: DatasetConfig) -> Splits:
+def _split(sources: Sources, config: DatasetConfig, bad_images: BadImages) -> Splits:
     rest, selection = hold_out(
         sources.labelled, config.selection_fraction, seed=config.split_seed, split=Split.SELECTION
     )
@@ -77,6 +88,7 @@ def _split(sources: Sources, config: DatasetConfig) -> Splits:
         class_names=sources.labelled.images.class_names,
         fingerprint=_fingerprint([pretrain, train, selection, test]),
         channels=pretrain.images.channels,
+        bad_images=bad_images,
     )
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from byol_cli.data.images import FileImages, evenly_spaced
-from byol_cli.data.pieces import split_into_pieces
+from byol_cli.data.bad_images import BadImage, BadImages, readable
+from byol_cli.data.images import FileImages, evenly_spaced, image_or_reason
+from byol_cli.data.pieces import Piece, pixels_alone, split_into_pieces
 from byol_cli.data.pixel_file import PixelFile, is_whole, pack, write_pixels
 from byol_cli.data.room import available_memory
 from byol_cli.data.worker_count import available_cores, default_num_workers, workers_that_fit
@@ -40,7 +42,9 @@ Log = Callable[[str], None]
 _in_memory: dict[str, PixelFile] = {}
 
 
-def found_or_built_on_disk(images: FileImages, config: FilesConfig, *, log: Log) -> PixelFile:
+def found_or_built_on_disk(
+    images: FileImages, config: FilesConfig, *, bad_images: BadImages, timeout_seconds: float, log: Log
+) -> PixelFile:
     """The file of these pixels in `config.cache_dir`, named by all that they depend on.
 
     It has that name only when it is whole. One process at a time builds in a folder; another that wants the same file
@@ -48,7 +52,7 @@ def found_or_built_on_disk(images: FileImages, config: FilesConfig, *, log: Log)
 
     Raises:
         InputError: an image cannot be read, the folder cannot be used, or there is no room for the file.
-        TrainingFault: a worker died.
+        TrainingFault: a worker died or hangs.
     """
     began = time.monotonic()
     key = pixels_key(images, config.cache_short_side)
@@ -59,7 +63,16 @@ def found_or_built_on_disk(images: FileImages, config: FilesConfig, *, log: Log)
         if not is_whole(path, key=key):
             with _alone_in(folder, log=log):
                 if built := not is_whole(path, key=key):
-                    _build_on_disk(path, images, config, key=key, log=log)
+                    fill = partial(
+                        _fill,
+                        images=images,
+                        config=config,
+                        key=key,
+                        bad_images=bad_images,
+                        timeout_seconds=timeout_seconds,
+                        log=log,
+                    )
+                    _build_on_disk(path, fill, log=log)
         pixels = PixelFile(path, key=key)
         log(_summary(pixels, images, config, f"in {folder}", built, began))
     except OSError as error:
@@ -67,14 +80,16 @@ def found_or_built_on_disk(images: FileImages, config: FilesConfig, *, log: Log)
     return pixels
 
 
-def found_or_built_in_memory(images: FileImages, config: FilesConfig, *, log: Log) -> PixelFile:
+def found_or_built_in_memory(
+    images: FileImages, config: FilesConfig, *, bad_images: BadImages, timeout_seconds: float, log: Log
+) -> PixelFile:
     """A file of these pixels that lasts until this process ends, so that the jobs of a sweep share it.
 
     On Linux it has no place on any disk, and workers open it through this process; elsewhere it is a temporary file.
 
     Raises:
         InputError: an image cannot be read, or there is no room for the file.
-        TrainingFault: a worker died.
+        TrainingFault: a worker died or hangs.
     """
     began = time.monotonic()
     key = pixels_key(images, config.cache_short_side)
@@ -83,7 +98,17 @@ def found_or_built_in_memory(images: FileImages, config: FilesConfig, *, log: Lo
         if built:
             pixels, free = _empty_in_memory(key)
             with open(pixels.path, "wb") as file:
-                _fill(file, images, config, key=key, free=free, place="memory", log=log)
+                _fill(
+                    file,
+                    images=images,
+                    config=config,
+                    key=key,
+                    free=free,
+                    place="memory",
+                    bad_images=bad_images,
+                    timeout_seconds=timeout_seconds,
+                    log=log,
+                )
             _in_memory[key] = pixels
         log(_summary(_in_memory[key], images, config, "in memory", built, began))
     except OSError as error:
@@ -125,15 +150,14 @@ def _alone_in(folder: Path, *, log: Log) -> Iterator[None]:
         yield
 
 
-def _build_on_disk(path: Path, images: FileImages, config: FilesConfig, *, key: str, log: Log) -> None:
+def _build_on_disk(path: Path, fill: Callable[..., None], *, log: Log) -> None:
     if path.exists():
         log(f"dataset.cache=disk: {path} is damaged or cut off; it is built again")
         path.unlink()
     unfinished = path.with_suffix(".unfinished")
     try:
         with open(unfinished, "wb") as file:
-            free = shutil.disk_usage(path.parent).free
-            _fill(file, images, config, key=key, free=free, place=str(path.parent), log=log)
+            fill(file, free=shutil.disk_usage(path.parent).free, place=str(path.parent))
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -157,10 +181,23 @@ def _empty_in_memory(key: str) -> tuple[PixelFile, int]:
 
 
 def _fill(
-    file: BinaryIO, images: FileImages, config: FilesConfig, *, key: str, free: int, place: str, log: Log
+    file: BinaryIO,
+    *,
+    images: FileImages,
+    config: FilesConfig,
+    key: str,
+    free: int,
+    place: str,
+    bad_images: BadImages,
+    timeout_seconds: float,
+    log: Log,
 ) -> None:
     sample = evenly_spaced(len(images), at_most=SAMPLE)
-    image_bytes = sum(shrink(images.image(i), config.cache_short_side).nbytes for i in sample) / len(sample)
+    sizes = [
+        shrink(image, config.cache_short_side).nbytes
+        for image in readable(images.image, sample, skips_bad=images.skips_bad)
+    ]
+    image_bytes = sum(sizes) / len(sizes)
     estimate = image_bytes * len(images)
     size = f"about {_gb(estimate)} ({len(images):,} images, dataset.cache_short_side={config.cache_short_side})"
     if estimate > SHARE_OF_ROOM * free:
@@ -170,22 +207,29 @@ def _fill(
         )
     log(f"dataset.cache={config.cache}: decoding into {place}, once; this takes {size}")
     pieces = split_into_pieces(np.arange(len(images)), image_bytes=round(image_bytes))
-    packed = in_workers(
+    made = in_workers(
         partial(_decoded, images, config.cache_short_side),
         pieces,
         num_workers=workers_that_fit(
             default_num_workers(available_cores(), on_gpu=True), image_bytes=round(image_bytes), log=log
         ),
+        timeout_seconds=timeout_seconds,
         pin_memory=False,
     )
+    packed = pixels_alone(made, report=lambda _, bad: bad_images.note(bad))
     bar = tqdm(total=len(images), unit="img", unit_scale=True, dynamic_ncols=True, disable=None)  # None: by terminal
     with closing(packed), bar:
         write_pixels(file, _shown(packed, pieces, bar), key=key, num_images=len(images), channels=images.channels)
 
 
-def _decoded(images: FileImages, short_side: int, indices: np.ndarray) -> Tensor:
-    """What a worker does."""
-    return pack([shrink(images.image(index), short_side) for index in indices.tolist()])
+def _decoded(images: FileImages, short_side: int, indices: np.ndarray) -> Piece:
+    """What a worker does; an image that cannot be read takes no room."""
+    empty = torch.empty(images.channels, 0, 0, dtype=torch.uint8)
+    found = {index: image_or_reason(images, index) for index in indices.tolist()}
+    bad = {index: reason for index, reason in found.items() if isinstance(reason, BadImage)}
+    return Piece(
+        pack([empty if isinstance(image, BadImage) else shrink(image, short_side) for image in found.values()]), bad
+    )
 
 
 def _shown(packed: Iterator[Tensor], pieces: list[np.ndarray], bar: tqdm) -> Iterator[Tensor]:

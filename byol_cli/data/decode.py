@@ -15,6 +15,7 @@ import torchvision.io  # noqa: F401 (it loads the operators)
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from byol_cli.data.bad_images import BadImage
 from byol_cli.schema.errors import InputError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
@@ -39,6 +40,7 @@ _UNCHANGED = 0  # torchvision's ImageReadMode of that name
 _MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 0  # Pillow's own limit; more is taken for an attack on memory
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers that tell the picture's size
+_JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
 
 
 def decode(path: str, channels: int) -> Tensor:
@@ -48,18 +50,21 @@ def decode(path: str, channels: int) -> Tensor:
         uint8 (channels, height, width).
 
     Raises:
-        InputError: in one line, the file and why it cannot be had with so many channels.
+        BadImage: in one line, the file and why it cannot be had with so many channels.
+        InputError: there is too little memory for it, which is not the file's fault.
     """
     with _refused_by_name(path):
         data = _read(path)
         if _is_array(path):
             return to_channels(_decode_array(data), channels)
+        if _is_cut_off_jpeg(data):
+            raise InputError("the image is cut off: the end of its file is missing")
         image = _decode_plain_jpeg(data)
         return to_channels(_decode_picture(data, gray=channels == 1) if image is None else image, channels)
 
 
 def count_channels(path: str) -> int:
-    """The channels that a file has of its own, 1 or 3 for a picture; raises InputError as `decode` does."""
+    """The channels that a file has of its own, 1 or 3 for a picture; raises BadImage as `decode` does."""
     with _refused_by_name(path):
         if _is_array(path):
             return len(_decode_array(_read(path)))
@@ -97,19 +102,19 @@ def _luma(images: Tensor) -> Tensor:
 
 @contextmanager
 def _refused_by_name(path: str) -> Iterator[None]:
-    """Turn whatever goes wrong with a file into an InputError of one line that names it."""
+    """Turn whatever goes wrong with a file into a BadImage of one line that names it."""
     try:
         yield
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise BadImage(path, str(error)) from None
+    except MemoryError as error:
+        raise InputError(f"{path}: there is not enough memory to decode the image") from error
     except UnidentifiedImageError:
-        raise InputError(
-            f"{path}: this is no image in a format that is read here, or its beginning is damaged"
-        ) from None
+        raise BadImage(path, "this is no image in a format that is read here, or its beginning is damaged") from None
     # Decoders meet a damaged file with every kind of exception: ValueError, SyntaxError, struct.error, IndexError ...
     except Exception as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: the image cannot be read: {reason}") from error
+        raise BadImage(path, f"the image cannot be read: {reason}") from error
 
 
 def _read(path: str) -> bytearray:
@@ -122,7 +127,10 @@ def _is_array(path: str) -> bool:
 
 
 def _decode_array(data: bytearray) -> Tensor:
-    values = np.load(BytesIO(data), allow_pickle=False)
+    try:
+        values = np.load(BytesIO(data), allow_pickle=False)
+    except MemoryError:
+        raise InputError("an array of more values than there is memory for, by its own account") from None
     if values.dtype != np.uint8 or values.ndim not in (2, 3) or values.size == 0:
         raise InputError(
             f"{values.dtype} values of shape {values.shape}; "
@@ -144,13 +152,29 @@ def _decode_plain_jpeg(data: bytearray) -> Tensor | None:
 def _is_plain_jpeg(data: bytearray) -> bool:
     if not data.startswith(_JPEG_START):
         return False
-    place = 2
-    while place + 10 <= len(data) and data[place] == 0xFF:
-        if data[place + 1] in _JPEG_FRAMES:
+    for marker, place in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES:
             depth, height, width, channels = struct.unpack_from(">BHHB", data, place + 4)
             return depth == 8 and channels in (1, 3) and height * width <= _MAX_PIXELS
-        place += 2 + struct.unpack_from(">H", data, place + 2)[0]
     return False
+
+
+def _is_cut_off_jpeg(data: bytearray) -> bool:
+    """Whether the end is missing, perhaps with zeros in its place: Pillow may paint the rest gray and say nothing."""
+    if not data.startswith(_JPEG_START):
+        return False
+    scan = next((place for marker, place in _jpeg_segments(data) if marker == _JPEG_SCAN), None)
+    return scan is not None and data.rfind(_JPEG_END, scan) < 0
+
+
+def _jpeg_segments(data: bytearray) -> Iterator[tuple[int, int]]:
+    """Marker and place of each segment up to the first scan."""
+    place = 2
+    while place + 10 <= len(data) and data[place] == 0xFF:
+        yield data[place + 1], place
+        if data[place + 1] == _JPEG_SCAN:
+            return
+        place += 2 + struct.unpack_from(">H", data, place + 2)[0]
 
 
 def _decode_picture(data: bytearray, *, gray: bool) -> Tensor:

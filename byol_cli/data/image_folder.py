@@ -1,8 +1,10 @@
 """dataset=image_folder: the user's own images, in folders however nested or named by a text file."""
 
 import os
+from functools import partial
 from pathlib import Path
 
+from byol_cli.data.bad_images import readable
 from byol_cli.data.decode import EXTENSIONS, count_channels
 from byol_cli.data.images import FileImages, evenly_spaced
 from byol_cli.data.labels import Labels, auto_labels, csv_labels, folder_labels, no_labels
@@ -26,13 +28,15 @@ def read_image_folder(config: ImageFolderConfig) -> Sources:
     if test_paths is not None:
         _refuse_shared(train_paths, test_paths)
     labels = _labels(config, train_paths, test_paths)
-    channels = own_channels(train_paths)
-    images = FileImages(paths=train_paths, channels=channels, labels=labels.train, class_names=labels.class_names)
-    train = whole(images)
+    images = partial(
+        FileImages,
+        channels=own_channels(train_paths, skips_bad=config.skips_bad_images),
+        class_names=labels.class_names,
+        skips_bad=config.skips_bad_images,
+    )
+    train = whole(images(paths=train_paths, labels=labels.train))
     if test_paths is not None:
-        test = whole(
-            FileImages(paths=test_paths, channels=channels, labels=labels.test, class_names=labels.class_names)
-        ).labelled()
+        test = whole(images(paths=test_paths, labels=labels.test)).labelled()
     else:
         train, test = hold_out(train, config.test_fraction, seed=config.split_seed, split=Split.TEST)
     return Sources(pretrain=train, labelled=train, test=test if len(test) else None, origin=labels.origin)
@@ -60,23 +64,24 @@ def scan_field(field: str, value: str | list[str]) -> PathTable:
     return paths
 
 
-def own_channels(paths: PathTable) -> int:
+def own_channels(paths: PathTable, *, skips_bad: bool) -> int:
     """1 where each of a few files spread over the set is gray, else 3; for `.npy` files, what the first one has.
 
     Raises:
-        InputError: one of the files cannot be read.
+        InputError: one of the files cannot be read; with `skips_bad`, none can.
     """
-    if paths[0].lower().endswith(".npy"):
-        return count_channels(paths[0])
     sample = evenly_spaced(len(paths), at_most=CHANNEL_SAMPLE)
-    return 1 if all(count_channels(paths[index]) == 1 for index in sample) else 3
+    counts = readable(lambda index: count_channels(paths[index]), sample, skips_bad=skips_bad)
+    if paths[0].lower().endswith(".npy"):
+        return next(counts)
+    return 1 if all(count == 1 for count in counts) else 3
 
 
 def _training_paths(config: ImageFolderConfig) -> PathTable:
     if config.root is not None:
         return scan_field("root", config.root)
     file_list = Path(str(config.file_list)).expanduser()
-    paths = from_file_list(file_list)
+    paths = from_file_list(file_list, must_exist=not config.skips_bad_images)
     if not len(paths):
         raise InputError(
             f"dataset.file_list={file_list} names no image; it takes a path a line, relative to its own folder"

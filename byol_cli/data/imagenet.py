@@ -30,7 +30,15 @@ def read_imagenet(config: ImageNetConfig) -> Sources:
     train_paths, test_paths = (scan_field("root", str(root / folder)) for folder in ARCHIVES)
     labels = folder_labels(train_paths, test_paths)
     train, test = (
-        whole(FileImages(paths=paths, channels=3, labels=values, class_names=labels.class_names))
+        whole(
+            FileImages(
+                paths=paths,
+                channels=3,
+                labels=values,
+                class_names=labels.class_names,
+                skips_bad=config.skips_bad_images,
+            )
+        )
         for paths, values in ((train_paths, labels.train), (test_paths, labels.test))
     )
     return Sources(pretrain=train, labelled=train, test=test, origin=labels.origin)

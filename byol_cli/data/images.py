@@ -2,8 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -11,9 +10,9 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from byol_cli.data.bad_images import BadImage
 from byol_cli.data.decode import decode, to_channels
 from byol_cli.data.path_table import PathTable
-from byol_cli.schema.errors import InputError
 
 MAX_SIZES_IN_FINGERPRINT = 4096
 MAX_BEGINNINGS_IN_FINGERPRINT = 64
@@ -35,6 +34,10 @@ class ImageSet(Protocol):
     def class_names(self) -> tuple[str, ...]:
         """Empty where the set has no labels."""
 
+    @property
+    def skips_bad(self) -> bool:
+        """Whether a run goes on without images that cannot be read."""
+
     def __len__(self) -> int:
         """Number of images in the set."""
 
@@ -42,7 +45,7 @@ class ImageSet(Protocol):
         """What people call the image."""
 
     def image(self, index: int) -> Tensor:
-        """One image, uint8 (channels, height, width); raises InputError where it cannot be read."""
+        """One image, uint8 (channels, height, width); raises BadImage where it cannot be read."""
 
     def with_channels(self, channels: int) -> "ImageSet":
         """The same images in `channels`."""
@@ -80,6 +83,11 @@ class ArrayImages:
         """The images' channel count."""
         return self.images.shape[1]
 
+    @property
+    def skips_bad(self) -> bool:
+        """There are none in memory."""
+        return False
+
     def name(self, index: int) -> str:
         """What people call the image."""
         return f"{self.title}/{index}"
@@ -113,12 +121,14 @@ class FileImages:
         channels: what they are decoded to.
         labels: int64 (images,), each image's place in `class_names`, -1 for none; None where the set has no labels.
         class_names: empty where the set has no labels.
+        skips_bad: whether a run goes on without images that cannot be read.
     """
 
     paths: PathTable
     channels: int
     labels: np.ndarray | None
     class_names: tuple[str, ...]
+    skips_bad: bool
 
     def __len__(self) -> int:
         """Number of images in the set."""
@@ -129,7 +139,7 @@ class FileImages:
         return self.paths.name(index)
 
     def image(self, index: int) -> Tensor:
-        """One image, uint8 (channels, height, width); raises InputError where its file cannot be read."""
+        """One image, uint8 (channels, height, width); raises BadImage where its file cannot be read."""
         return decode(self.paths[index], self.channels)
 
     def with_channels(self, channels: int) -> "FileImages":
@@ -147,29 +157,46 @@ class FileImages:
         Sizes are those of at most 4,096 files, evenly spread: asking a network drive for a million takes many minutes.
         Beginnings are those of at most 64: other pictures may well have the same names and sizes, as BMP files do.
         Roots do not count: a data set that moved is the same data set. A change elsewhere that leaves a file's size as
-        it is goes unnoticed.
+        it is goes unnoticed. Whether bad images are skipped does not count.
 
         Raises:
-            InputError: a file has gone.
+            BadImage: a file has gone or is locked, and is not to be skipped.
         """
         digest = hashlib.sha256(f"{len(self)} {self.channels}".encode())
         for part in (self.paths.blob, self.paths.offsets, self.paths.root_index):
             digest.update(part.data)
         for index in evenly_spaced(len(self), at_most=MAX_SIZES_IN_FINGERPRINT):
-            with _refused_by_name(self.paths[index]):
-                digest.update(f"{os.stat(self.paths[index]).st_size} ".encode())
+            digest.update(self._fact(index, _size))
         for index in evenly_spaced(len(self), at_most=MAX_BEGINNINGS_IN_FINGERPRINT):
-            with _refused_by_name(self.paths[index]), open(self.paths[index], "rb") as file:
-                digest.update(file.read(BEGINNING))
+            digest.update(self._fact(index, _beginning))
         return digest.hexdigest()
 
+    def _fact(self, index: int, read: Callable[[str], bytes]) -> bytes:
+        try:
+            return read(self.paths[index])
+        except OSError as error:
+            if not self.skips_bad:
+                raise BadImage(self.paths[index], str(error.strerror)) from error
+            return b"bad "
 
-@contextmanager
-def _refused_by_name(path: str) -> Iterator[None]:
+
+def _size(path: str) -> bytes:
+    return f"{os.stat(path).st_size} ".encode()
+
+
+def _beginning(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(BEGINNING)
+
+
+def image_or_reason(images: ImageSet, index: int) -> Tensor | BadImage:
+    """One image, uint8 (channels, height, width), or why it cannot be read; raised where bad ones are not skipped."""
     try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        return images.image(index)
+    except BadImage as bad:
+        if not images.skips_bad:
+            raise
+        return bad
 
 
 def evenly_spaced(count: int, *, at_most: int) -> np.ndarray:

@@ -1,22 +1,20 @@
-"""Batches of images on the device: two views of each for training, one centre crop of each for measurements."""
+"""Batches on the device to train on: two views of each image."""
 
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import center_crop
 
-from byol_cli.data.images import ArrayImages, ImageSet
-from byol_cli.data.pieces import IMAGE_DIM, TimedPieces, join_pieces, split_into_pieces
+from byol_cli.data.bad_images import BadImage, BadImages
+from byol_cli.data.images import ArrayImages
+from byol_cli.data.pieces import IMAGE_DIM, Piece, TimedPieces, join_pieces, pixels_alone, split_into_pieces
 from byol_cli.data.sampler import MicroBatch, micro_batches
 from byol_cli.data.sources import Subset
+from byol_cli.data.substitutes import image_or_substitute
 from byol_cli.data.workers import in_workers
 from byol_cli.views.device import to_device
-from byol_cli.views.geometry import resize_short_side
-from byol_cli.views.photometric import normalize
 from byol_cli.views.pipeline import TwoViews
 
 GROUP_BYTES = 8 * 2**20
@@ -54,8 +52,8 @@ class TrainingBatches(Iterator[tuple[Tensor, Tensor]]):
         """Views 1 and 2, float32 (batch, channels, image_size, image_size) on the device.
 
         Raises:
-            InputError: an image cannot be read.
-            TrainingFault: a worker died.
+            InputError: an image cannot be read; where bad ones are skipped, too many.
+            TrainingFault: a worker died or hangs.
         """
         batch = next(self._batches)
         return self._make(batch) if self._stream is None else self._make_beside(self._stream, batch)
@@ -98,6 +96,8 @@ def training_batches(
     start_step: int,
     total_steps: int,
     num_workers: int,
+    timeout_seconds: float,
+    bad_images: BadImages,
     device: torch.device,
     mean: Tensor,
     std: Tensor,
@@ -116,6 +116,8 @@ def training_batches(
         start_step: counted from 0.
         total_steps: one past the last step.
         num_workers: processes that decode and crop files; 0 for none.
+        timeout_seconds: without an image from any of them, after which they count as hung.
+        bad_images: is told of images that cannot be read, where they are skipped.
         device: where the views are wanted.
         mean: (channels,) on the device, of values in [0, 1].
         std: the same.
@@ -138,65 +140,22 @@ def training_batches(
     images = subset.images
     if isinstance(images, ArrayImages):
         pixels = resident(images.images, device)
-        crops = in_workers(partial(_crops_in_memory, pixels, views, device), batches(), num_workers=0, pin_memory=False)
+        crops = (_crops_in_memory(pixels, views, device, batch) for batch in batches())
     else:
         image_bytes = 2 * images.channels * views.image_size**2
-        crops = in_workers(
-            partial(crops_of_files, images, views),
+        pieces = in_workers(
+            partial(crops_of_files, subset, views),
             (
                 replace(batch, indices=piece)
                 for batch in batches()
                 for piece in split_into_pieces(batch.indices, image_bytes=image_bytes)
             ),
             num_workers=num_workers,
+            timeout_seconds=timeout_seconds,
             pin_memory=device.type == "cuda",
         )
+        crops = pixels_alone(pieces, report=lambda _, bad: bad_images.note(bad))
     return TrainingBatches(batches=batches(), crops=crops, views=views, device=device, mean=mean, std=std)
-
-
-def evaluation_batches(
-    subset: Subset,
-    *,
-    resize: int,
-    image_size: int,
-    batch_size: int,
-    num_workers: int,
-    device: torch.device,
-    mean: Tensor,
-    std: Tensor,
-) -> Iterator[Tensor]:
-    """The centre of every image, in order: the short side resized (bicubic, antialiased), then cropped to a square.
-
-    Images in memory that are `image_size` large already stay as they are, and start no workers.
-
-    Args:
-        subset: the images.
-        resize: pixels of the short side before the crop.
-        image_size: pixels a side after it.
-        batch_size: images a batch; the last may be smaller.
-        num_workers: processes that decode files; 0 for none.
-        device: where the images are wanted.
-        mean: (channels,) on the device, of values in [0, 1].
-        std: the same.
-
-    Yields:
-        float32 (batch, channels, image_size, image_size), normalised, on the device.
-
-    Raises:
-        InputError: an image cannot be read.
-        TrainingFault: a worker died.
-    """
-    batches = [subset.indices[start : start + batch_size] for start in range(0, len(subset), batch_size)]
-    image_bytes = subset.images.channels * image_size**2
-    crops = in_workers(
-        partial(_centre_crops, subset.images, resize, image_size),
-        (piece for batch in batches for piece in split_into_pieces(batch, image_bytes=image_bytes)),
-        num_workers=0 if isinstance(subset.images, ArrayImages) else num_workers,
-        pin_memory=device.type == "cuda",
-    )
-    for batch in batches:
-        pixels = join_pieces(crops, num_images=len(batch), device=device)
-        yield normalize(pixels.float() / 255, mean, std)
 
 
 def resident(images: Tensor, device: torch.device) -> Tensor:
@@ -206,35 +165,26 @@ def resident(images: Tensor, device: torch.device) -> Tensor:
     return images
 
 
-def crops_of_files(images: ImageSet, views: TwoViews, piece: MicroBatch) -> Tensor:
+def crops_of_files(subset: Subset, views: TwoViews, piece: MicroBatch) -> Piece:
     """What a worker does: decode each image of a piece once and cut both its crops.
 
+    A substitute is cropped and coloured as the image would have been in whose place it stands.
+
     Returns:
-        uint8 (2, images, channels, image_size, image_size).
+        uint8 (2, images, channels, image_size, image_size), and what could not be read.
     """
-    crops, group, group_bytes, first = [], list[Tensor](), 0, 0
+    crops, group, group_bytes, first, bad = [], list[Tensor](), 0, 0, dict[int, BadImage]()
     for after, index in enumerate(piece.indices.tolist(), start=1):
-        group.append(images.image(index))
+        image, failed = image_or_substitute(subset, index)
+        bad |= failed
+        group.append(image)
         group_bytes += group[-1].nbytes
         if after == len(piece.indices) or group_bytes >= GROUP_BYTES:
             crops.append(views.crops_of(group, epoch=piece.epoch, indices=piece.indices[first:after]))
             group, group_bytes, first = [], 0, after
-    return torch.cat(crops, dim=IMAGE_DIM)
+    return Piece(torch.cat(crops, dim=IMAGE_DIM), bad)
 
 
 def _crops_in_memory(pixels: Tensor, views: TwoViews, device: torch.device, batch: MicroBatch) -> Tensor:
     rows = to_device(torch.from_numpy(batch.indices), pixels.device)
     return views.crops_of_batch(pixels[rows].to(device), epoch=batch.epoch, indices=batch.indices)
-
-
-def _centre_crops(images: ImageSet, resize_to: int, image_size: int, indices: np.ndarray) -> Tensor:
-    if not isinstance(images, ArrayImages):
-        return torch.stack([_centre_crop(images.image(index), resize_to, image_size) for index in indices.tolist()])
-    pixels = images.images[torch.from_numpy(indices)]
-    if pixels.shape[-2:] == (image_size, image_size):
-        return pixels
-    return _centre_crop(pixels, resize_to, image_size)
-
-
-def _centre_crop(images: Tensor, resize_to: int, image_size: int) -> Tensor:
-    return center_crop(resize_short_side(images, resize_to), [image_size, image_size])

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from byol_cli.data.bad_images import readable
 from byol_cli.data.images import evenly_spaced
 from byol_cli.data.sources import Subset
 from byol_cli.schema.dataset import DatasetConfig
@@ -46,14 +47,17 @@ def measure_normalization(subset: Subset) -> tuple[list[float], list[float]]:
     """Measured on at most 1,024 images, evenly spread; each image counts the same whatever its size, as its views will.
 
     The standard deviation is at least 1 / 255, so that a constant channel can be divided by it.
+
+    Raises:
+        InputError: an image cannot be read; where bad ones are skipped, none can.
     """
+    images = subset.images
     sample = subset.indices[evenly_spaced(len(subset), at_most=MAX_IMAGES_MEASURED)]
-    means = np.zeros((len(sample), subset.images.channels))
-    squares = np.zeros_like(means)
-    for row, index in enumerate(sample):
-        pixels = subset.images.image(int(index)).numpy()
-        means[row] = pixels.mean(axis=(1, 2), dtype=np.float64) / 255
-        squares[row] = np.square(pixels, dtype=np.uint16).mean(axis=(1, 2), dtype=np.float64) / 255**2
-    mean = means.mean(axis=0)
-    std = np.sqrt(np.maximum(squares.mean(axis=0) - mean**2, MIN_STD**2))
+    means, squares = [], []
+    for image in readable(images.image, sample, skips_bad=images.skips_bad):
+        pixels = image.numpy()
+        means.append(pixels.mean(axis=(1, 2), dtype=np.float64) / 255)
+        squares.append(np.square(pixels, dtype=np.uint16).mean(axis=(1, 2), dtype=np.float64) / 255**2)
+    mean = np.mean(means, axis=0)
+    std = np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, MIN_STD**2))
     return mean.tolist(), std.tolist()

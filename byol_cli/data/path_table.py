@@ -54,6 +54,7 @@ def scan(roots: Sequence[Path], extensions: tuple[str, ...]) -> PathTable:
 
     A folder's files come first, by name, then its folders, by name. Names that begin with a dot are left out. Links
     to folders are followed, but no folder is entered twice: neither a loop nor one root inside another repeats a file.
+    Pipes and devices are no files: reading one might take for ever. A link that leads nowhere is an image that is bad.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -88,16 +89,16 @@ def _list(folder: str, extensions: tuple[str, ...], entered: set[tuple[int, int]
                 continue
             if entry.is_dir():
                 folders.append(entry.name)
-            elif entry.name.lower().endswith(extensions):
+            elif entry.name.lower().endswith(extensions) and (entry.is_file() or entry.is_symlink()):
                 files.append(entry.name)
     return sorted(files), sorted(folders)
 
 
-def from_file_list(path: Path) -> PathTable:
+def from_file_list(path: Path, *, must_exist: bool) -> PathTable:
     """The files that a text file names, one a line, relative to its own folder; empty lines and # comments are skipped.
 
     Raises:
-        InputError: the list cannot be read, or one of its lines names a missing file or repeats one.
+        InputError: the list cannot be read, or one of its lines repeats a file or, with `must_exist`, names none.
     """
     table = _Builder()
     seen: set[str] = set()
@@ -109,7 +110,7 @@ def from_file_list(path: Path) -> PathTable:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name = os.path.normpath(line.strip())
-        if not os.path.isfile(path.parent / name):
+        if must_exist and not os.path.isfile(path.parent / name):
             raise InputError(f"dataset.file_list={path}, line {number}: there is no file {name}")
         if name in seen:
             raise InputError(f"dataset.file_list={path}, line {number}: {name} is there twice")

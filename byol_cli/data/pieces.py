@@ -1,13 +1,16 @@
 """A batch is made in pieces, so that all workers share in it and little of it waits in shared memory."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from byol_cli.data.bad_images import BadImage
 from byol_cli.data.worker_count import PIECE_BYTES
 from byol_cli.views.device import to_device
 
@@ -15,6 +18,24 @@ MAX_IMAGES_IN_A_PIECE = 64
 
 IMAGE_DIM = -4
 """Pieces are joined along the images: (..., images, channels, height, width)."""
+
+
+class Piece(NamedTuple):
+    """What a worker hands over: pixels, and why images could not be read, by their places in the whole set."""
+
+    pixels: Tensor
+    bad: dict[int, BadImage]
+
+
+def pixels_alone(
+    pieces: Generator[Piece, None, None], *, report: Callable[[int, BadImage], None]
+) -> Generator[Tensor, None, None]:
+    """The pixels of `pieces`; each bad image is reported, by its place and with the reason, before they come."""
+    with closing(pieces):
+        for piece in pieces:
+            for index, bad in piece.bad.items():
+                report(index, bad)
+            yield piece.pixels
 
 
 class TimedPieces(Iterator[Tensor]):

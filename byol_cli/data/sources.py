@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from byol_cli.data.bad_images import BadImages
 from byol_cli.data.images import ImageSet
 
 
@@ -64,6 +65,12 @@ class Sources:
     test: Subset | None
     origin: str
 
+    @property
+    def num_images(self) -> int:
+        """Number of images in all sets together."""
+        parts = [self.pretrain, self.labelled, *([] if self.test is None else [self.test])]
+        return sum(map(len, {id(part.images): part.images for part in parts}.values()))
+
     def change(self, change: Callable[[ImageSet], ImageSet]) -> "Sources":
         """Each image set changed once, and shared as it was shared before."""
         changed: dict[int, ImageSet] = {}
@@ -94,6 +101,7 @@ class Splits:
         class_names: empty where there are no labels.
         fingerprint: SHA-256 over the images, labels and splits, in hexadecimal.
         channels: of every image.
+        bad_images: those that could not be read so far.
     """
 
     pretrain: Subset
@@ -103,3 +111,4 @@ class Splits:
     class_names: tuple[str, ...]
     fingerprint: str
     channels: int
+    bad_images: BadImages

@@ -1,4 +1,4 @@
-"""Work that is spread over processes: pieces go out, tensors come back in the same order."""
+"""Work that is spread over processes: pieces go out, what is made of them comes back in the same order."""
 
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -6,26 +6,33 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from byol_cli.data.signals import SIGNALS
 from byol_cli.data.worker_count import PIECES_AHEAD
+from byol_cli.data.worker_processes import ended_in_the_end, started
 from byol_cli.schema.errors import InputError, TrainingFault
 
 Piece = TypeVar("Piece")
+Made = TypeVar("Made")
 
 
 def in_workers(
-    make: Callable[[Piece], Tensor], pieces: Iterable[Piece], *, num_workers: int, pin_memory: bool
-) -> Generator[Tensor, None, None]:
+    make: Callable[[Piece], Made],
+    pieces: Iterable[Piece],
+    *,
+    num_workers: int,
+    timeout_seconds: float,
+    pin_memory: bool,
+) -> Generator[Made, None, None]:
     """`make(piece)` for each piece, in order, ahead of time in `num_workers` processes, or right here with 0.
 
-    The processes start at the first `next` and end with the iterator. `make` and the pieces must be picklable. Nothing
-    is drawn from the global random generator.
+    The processes start at the first `next` and end with the iterator. `make` and the pieces must be picklable, and what
+    is made consists of tensors and plain values. Nothing is drawn from the global random generator.
 
     Raises:
         InputError: what `make` raised in a worker, with its own message.
-        TrainingFault: a worker died.
+        TrainingFault: a worker died, could not be started, or no worker gave anything for `timeout_seconds`.
     """
     if num_workers == 0:
         yield from map(make, pieces)
@@ -36,41 +43,56 @@ def in_workers(
         sampler=pieces,
         num_workers=num_workers,
         prefetch_factor=PIECES_AHEAD,
+        timeout=timeout_seconds,
         pin_memory=pin_memory,
         generator=torch.Generator(),
         worker_init_fn=_begin_worker,
     )
-    with worker_faults():
-        for made in loader:
-            if isinstance(made, InputError):
-                raise made
-            yield made
+    with worker_faults(num_workers=num_workers):
+        running, workers = started(loader)
+        with ended_in_the_end(workers):
+            try:
+                for made in running:
+                    if isinstance(made, InputError):
+                        raise made
+                    yield made
+            finally:
+                del running  # which tells them that there is nothing left to do
 
 
 @contextmanager
-def worker_faults() -> Iterator[None]:
-    """Torch's word of a dead worker becomes a TrainingFault.
+def worker_faults(*, num_workers: int) -> Iterator[None]:
+    """Torch's word of a dead or hung worker, one of `num_workers`, becomes a TrainingFault.
 
-    It comes from a signal handler, so that it is raised wherever the main process happens to be.
+    That of a dead one comes from a signal handler, so that it is raised wherever the main process happens to be.
     """
+    fewer = f"trainer.num_workers={num_workers // 2}"
     try:
         yield
     except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        reason = str(error).splitlines()[0]
-        raise TrainingFault(
-            f"{reason} (often out of memory, or of /dev/shm; fewer trainer.num_workers need less)"
-        ) from error
+        words = str(error).splitlines()[0] if str(error) else ""
+        if words.startswith("DataLoader worker"):
+            raise TrainingFault(
+                f"{words.rstrip('. ')}: often it is out of memory, or of /dev/shm; "
+                f"{fewer} in place of {num_workers} needs less"
+            ) from error
+        if words.startswith("DataLoader timed out after"):
+            waited = float(words.split()[4])
+            raise TrainingFault(
+                f"none of the {num_workers} processes that read images gave one for {waited:g} s: perhaps the storage "
+                f"hangs; where it is only slow, trainer.worker_timeout_seconds={2 * waited:g} waits longer, and "
+                f"{fewer} asks less of it at a time"
+            ) from error
+        raise
 
 
-class _Pieces(Dataset[Tensor | InputError], Generic[Piece]):
+class _Pieces(Dataset[Made | InputError], Generic[Piece, Made]):
     """An InputError is handed over as a value: raised, it would come out wrapped in a worker's traceback."""
 
-    def __init__(self, make: Callable[[Piece], Tensor]) -> None:
+    def __init__(self, make: Callable[[Piece], Made]) -> None:
         self.make = make
 
-    def __getitem__(self, piece: Piece) -> Tensor | InputError:
+    def __getitem__(self, piece: Piece) -> Made | InputError:
         try:
             return self.make(piece)
         except InputError as error:
@@ -79,6 +101,6 @@ class _Pieces(Dataset[Tensor | InputError], Generic[Piece]):
 
 def _begin_worker(_: int) -> None:
     """Leave signals to the main process, which saves the run and then ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

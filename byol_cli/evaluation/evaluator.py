@@ -6,12 +6,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.feature_cache import FeatureCache
-from byol_cli.evaluation.features import extract_features, pixel_features
+from byol_cli.evaluation.features import extract_features, labels_of, pixel_features, without_missing
 from byol_cli.evaluation.report import Scores, measure, score_table
 from byol_cli.model.backbones import Backbone
 from byol_cli.schema.evaluation import EvaluationConfig
@@ -76,22 +75,21 @@ class Evaluator:
         return (extract() if self.cache is None else self.cache(backbone, subset, extract)).float()
 
     def _scores(self, features: Features) -> Scores:
+        def part(subset: Subset | None) -> tuple[Tensor, Tensor] | tuple[None, None]:
+            return without_missing(features(subset), labels_of(subset)) if subset else (None, None)
+
         splits = self.splits
-        selection = splits.selection if len(splits.selection) else None
+        train_features, train_labels = without_missing(features(splits.train), labels_of(splits.train))
+        selection_features, selection_labels = part(splits.selection)
+        test_features, test_labels = part(splits.test)
         return measure(
-            train_features=features(splits.train),
-            train_labels=_labels(splits.train),
-            selection_features=features(selection) if selection else None,
-            selection_labels=_labels(selection) if selection else None,
-            test_features=features(splits.test) if splits.test else None,
-            test_labels=_labels(splits.test) if splits.test else None,
+            train_features=train_features,
+            train_labels=train_labels,
+            selection_features=selection_features,
+            selection_labels=selection_labels,
+            test_features=test_features,
+            test_labels=test_labels,
             config=self.config,
             num_classes=len(splits.class_names),
             seed=self.seed,
         )
-
-
-def _labels(subset: Subset) -> Tensor:
-    """-1 where there are none."""
-    labels = subset.labels
-    return torch.full((len(subset),), -1) if labels is None else torch.from_numpy(labels)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from byol_cli.data.sources import Subset
+from byol_cli.evaluation.features import missing_rows
 
 _NAME = "features"
 
@@ -45,13 +46,14 @@ class FeatureCache:
     def __call__(self, backbone: nn.Module, subset: Subset, extract: Callable[[], Tensor]) -> Tensor:
         """The features `(images, dim)` of `subset`: from their file, else what `extract` returns, which is kept.
 
-        They come back in the type that they were kept in, bit for bit.
+        They come back in the type that they were kept in, bit for bit. Those of a part in which an image could not be
+        read are not taken where such an image is an error.
         """
         key = self._key(backbone, subset)
         path = self.folder / f"{key}.safetensors"
         self._asked += 1
         features = self._read(path, key) if path.is_file() else None
-        if features is not None:
+        if features is not None and self._takes(features, subset):
             self._reused += 1
             return features
         features = extract()
@@ -63,6 +65,12 @@ class FeatureCache:
         """One line, or none where everything was extracted anew."""
         if self._reused:
             self.say(f"features:      {self._reused} of {self._asked} parts from {self.folder}")
+
+    def _takes(self, features: Tensor, subset: Subset) -> bool:
+        num_missing = int(missing_rows(features).sum())
+        if num_missing and subset.images.skips_bad:
+            self.say(f"{num_missing:,} of {len(features):,} images could not be read when their features were kept")
+        return not num_missing or subset.images.skips_bad
 
     def _key(self, backbone: nn.Module, subset: Subset) -> str:
         facts = [self._settings, weights_hash(backbone), subset.images.fingerprint]

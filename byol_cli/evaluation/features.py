@@ -5,6 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from byol_cli.data.centre_crops import is_missing
+from byol_cli.data.sources import Subset
+from byol_cli.schema.errors import InputError, TrainingFault
+
 # At this length the best base learning rate lies among the paper's (0.05 to 0.4), and C = 1 to 10 is near the best, for
 # raw pixels and for features of trained and untrained networks alike (measured on digits and CIFAR-10).
 _LENGTH = 4.0
@@ -29,21 +33,68 @@ def extract_features(
         autocast: the type of mixed precision, None for the backbone's own.
 
     Returns:
-        `(images, dim)` on the CPU, in the type that the backbone gave: under bf16, half the bytes of float32.
+        `(images, dim)` on the CPU, in the type that the backbone gave: under bf16, half the bytes of float32. The row
+        of an image that could not be read is NaN; the backbone sees zeros in its place.
+
+    Raises:
+        TrainingFault: features of an image that could be read are not finite.
     """
     device = torch.device(device)
     was_training = {module: module.training for module in backbone.modules()}
     backbone.eval()
     try:
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            return torch.cat([backbone(images.to(device, non_blocking=True)).cpu() for images in batches])
+            return torch.cat([_features_of(backbone, images.to(device, non_blocking=True)) for images in batches])
     finally:
         for module, training in was_training.items():
             module.training = training
 
 
+def _features_of(backbone: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    missing = is_missing(images)
+    if missing.any():
+        images = images.clone()
+        images[missing] = 0
+    features = backbone(images)
+    if not (features.isfinite().all(dim=1) | missing).all():
+        raise TrainingFault(
+            "the backbone's features are not finite: its weights have diverged, or the precision is too narrow for them"
+        )
+    return (features.masked_fill(missing[:, None], torch.nan) if missing.any() else features).cpu()
+
+
+def without_missing(features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The features and labels of the images that could be read.
+
+    Args:
+        features: `(images, dim)`, NaN in the rows of those that could not.
+        labels: int64 `(images,)`.
+
+    Raises:
+        InputError: there were images, and none of them could be read.
+    """
+    missing = missing_rows(features)
+    if len(features) and missing.all():
+        raise InputError(f"none of the {len(features):,} images to be measured on can be read")
+    return (features[~missing], labels[~missing]) if missing.any() else (features, labels)
+
+
+def missing_rows(features: torch.Tensor) -> torch.Tensor:
+    """Which rows of `(images, dim)` are of images that could not be read: bool `(images,)`."""
+    return features[:, 0].isnan()
+
+
+def labels_of(subset: Subset) -> torch.Tensor:
+    """int64 `(images,)`, -1 for an image without a label."""
+    labels = subset.labels
+    return torch.full((len(subset),), -1) if labels is None else torch.from_numpy(labels)
+
+
 def pixel_features(batches: Iterable[torch.Tensor]) -> torch.Tensor:
-    """The images themselves as features: float32 `(images, channels * height * width)` on the CPU."""
+    """The images themselves as features: float32 `(images, channels * height * width)` on the CPU.
+
+    The row of an image that could not be read is NaN.
+    """
     return torch.cat([images.flatten(start_dim=1).float().cpu() for images in batches])
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import Tensor
 
 from byol_cli.data.images import evenly_spaced
 from byol_cli.data.sources import Splits, Subset
-from byol_cli.evaluation.features import extract_features
+from byol_cli.evaluation.features import extract_features, labels_of, without_missing
 from byol_cli.evaluation.knn import CHUNK, knn_accuracy
 from byol_cli.model.backbones import Backbone
 from byol_cli.training.gauges import effective_rank
@@ -36,15 +35,16 @@ class OnlineProbe:
 
     def __call__(self, backbone: Backbone) -> dict[str, float]:
         """The measurement by its name."""
-        bank_labels, query_labels = self.bank.labels, self.queries.labels
-        if bank_labels is None or query_labels is None or not len(query_labels):
+        if not self.bank.has_labels or not self.queries.has_labels or not len(self.queries):
             sample = self.queries if len(self.queries) > 1 else self.bank
-            return {"effective_rank": effective_rank(self._features(backbone, sample))}
+            return {"effective_rank": effective_rank(self._features(backbone, sample)[0])}
+        bank, bank_labels = self._features(backbone, self.bank)
+        queries, query_labels = self._features(backbone, self.queries)
         accuracy = knn_accuracy(
-            bank=self._features(backbone, self.bank),
-            bank_labels=torch.from_numpy(bank_labels),
-            queries=self._features(backbone, self.queries),
-            query_labels=torch.from_numpy(query_labels),
+            bank=bank,
+            bank_labels=bank_labels,
+            queries=queries,
+            query_labels=query_labels,
             neighbors=self.neighbors,
             temperature=self.temperature,
             num_classes=self.num_classes,
@@ -52,6 +52,8 @@ class OnlineProbe:
         )
         return {"knn_top1": accuracy}
 
-    def _features(self, backbone: Backbone, subset: Subset) -> Tensor:
-        dtype = self.runtime.autocast_dtype
-        return extract_features(backbone, self.batches(subset), device=self.runtime.device, autocast=dtype).float()
+    def _features(self, backbone: Backbone, subset: Subset) -> tuple[Tensor, Tensor]:
+        """Features and labels (-1 where there are none) of the images that can be read."""
+        device, dtype = self.runtime.device, self.runtime.autocast_dtype
+        features = extract_features(backbone, self.batches(subset), device=device, autocast=dtype).float()
+        return without_missing(features, labels_of(subset))

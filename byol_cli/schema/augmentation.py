@@ -6,12 +6,18 @@ Each operation happens to an image with `probability`; its amount is drawn unifo
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from byol_cli.schema.constraints import Count, NonNegative, Positive, Probability, Range, UnitInterval
+from byol_cli.schema.constraints import ImageSide, Probability, Range, UnitInterval
 from byol_cli.schema.errors import InputError
 
 FormulasName = Literal["torchvision", "deepmind"]
 
 Degrees = Annotated[float, Range(low=-180, high=180)]
+# A strip of a hundredth of its length is no picture any more.
+AspectRatio = Annotated[float, Range(low=0.01, high=100)]
+# Pixels: narrower than any pixel; wider than any kernel but that of the largest images.
+Sigma = Annotated[float, Range(low=0.001, high=1000)]
+# Of 1, the range of the values: more leaves nothing of the image.
+NoiseStd = Annotated[float, Range(low=0, high=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +26,7 @@ class Crop:
 
     probability: Probability
     scale: tuple[UnitInterval, UnitInterval]
-    ratio: tuple[Positive, Positive]
+    ratio: tuple[AspectRatio, AspectRatio]
     interpolation: Literal["bilinear", "bicubic"]
 
 
@@ -70,7 +76,7 @@ class Blur:
     """Gaussian of `sigma` pixels; the kernel is as wide as `kernel` of the image's side, made odd."""
 
     probability: Probability
-    sigma: tuple[Positive, Positive]
+    sigma: tuple[Sigma, Sigma]
     kernel: Probability
 
 
@@ -87,7 +93,7 @@ class Noise:
     """Gaussian noise of a standard deviation drawn from `std` (of 1), added to every value."""
 
     probability: Probability
-    std: tuple[NonNegative, NonNegative]
+    std: tuple[NoiseStd, NoiseStd]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +148,8 @@ class View:
 class AugmentationConfig:
     """Both views' distributions, by whose formulas they are made, their size, and that before evaluation's crop."""
 
-    image_size: Annotated[int, Range(low=8)]
-    evaluation_resize: Count
+    image_size: ImageSide
+    evaluation_resize: ImageSide
     formulas: FormulasName
     view1: View
     view2: View

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from byol_cli.schema.augmentation import AugmentationConfig
-from byol_cli.schema.constraints import Count, CountOrZero, Seed
+from byol_cli.schema.constraints import Count, NumWorkers, Seed
 from byol_cli.schema.dataset import DATASETS, DatasetConfig, FilesConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.evaluation import EvaluationConfig
@@ -27,6 +27,7 @@ class TrainConfig:
     name: str
     seed: Seed
     resume: str | None
+    resume_force: bool
     dataset: DatasetConfig
     augmentation: AugmentationConfig
     backbone: BackboneConfig
@@ -62,7 +63,7 @@ class EvalConfig:
     device: str
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     batch_size: Count
-    num_workers: CountOrZero | None
+    num_workers: NumWorkers | None
     feature_cache: bool
     seed: Seed
     evaluation: EvaluationConfig

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from byol_cli.schema.constraints import Count, Fraction, Positive, Probability, Range, Seed
+from byol_cli.schema.constraints import Count, Fraction, Positive, Probability, Range, Seed, UnitInterval
 from byol_cli.schema.errors import InputError
 
 
@@ -38,11 +38,21 @@ class DigitsConfig(DatasetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class FilesConfig(DatasetConfig):
-    """A set of image files: they can be decoded once, shrunk to `cache_short_side` pixels and kept."""
+    """A set of image files: they can be decoded once, shrunk to `cache_short_side` pixels and kept.
 
+    With on_bad_image=skip at most `max_bad_images` of them, a share of the whole set, may be unreadable.
+    """
+
+    on_bad_image: Literal["fail", "skip"]
+    max_bad_images: UnitInterval
     cache: Literal["ram", "disk"] | None
     cache_short_side: Count
     cache_dir: str
+
+    @property
+    def skips_bad_images(self) -> bool:
+        """Whether a run goes on without images that cannot be read."""
+        return self.on_bad_image == "skip"
 
 
 @dataclass(frozen=True, kw_only=True)

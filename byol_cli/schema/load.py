@@ -6,6 +6,7 @@ The YAML files own every value, the dataclasses every name, type and rule. Omega
 
 import dataclasses
 import difflib
+import sys
 import types
 import typing
 from pathlib import Path
@@ -46,7 +47,7 @@ class _Loader:
         hints = typing.get_type_hints(schema, include_extras=True)
         for key in values:
             if key not in hints:
-                raise InputError(self._unknown(f"{prefix}{key}", key, hints, siblings, path))
+                raise InputError(self._unknown(f"{prefix}{key}", str(key), hints, siblings, path))
         for key in hints:
             if key not in values:
                 raise InputError(f"{prefix}{key} is missing")
@@ -58,7 +59,7 @@ class _Loader:
 
     def _option(self, siblings: dict[str, type], values: dict[str, Any], path: str) -> type:
         name = values.get("name")
-        if name not in siblings:
+        if not isinstance(name, str) or name not in siblings:
             raise InputError(f"{path}.name={show(name)} must be one of {', '.join(siblings)}")
         return siblings[name]
 
@@ -75,7 +76,7 @@ class _Loader:
             converted = self.convert(arguments[0], value, path=path)
             limits: Range = arguments[1]
             if converted not in limits:
-                raise InputError(f"{path}={show(value)} must be {limits}")
+                raise InputError(f"{path}={show(value)} must be {limits.allowed_in_place_of(converted)}")
             return converted
         if origin in (Union, types.UnionType):
             return self._union(arguments, value, path)
@@ -108,7 +109,7 @@ class _Loader:
 
 
 def _scalar(kind: type, value: Any, path: str) -> Any:
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
     if type(value) is not kind:
         raise InputError(f"{path}={show(value)} must be {_KINDS[kind]}")

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from byol_cli.schema.constraints import Count, Probability
+from byol_cli.schema.constraints import Count, HeadWidth, NumBlocks, Probability, StageWidth
 from byol_cli.schema.errors import InputError
+
+# Of resnet_small: each stage halves the pixels; ten times wide_resnet50's weights take 3 GB in each of two networks.
+MAX_STAGES = 12
+MAX_WEIGHTS = 700_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +31,19 @@ class ResNetConfig(BackboneConfig):
 class SmallResNetConfig(BackboneConfig):
     """A ResNet of basic blocks for small images: `widths[i]` channels and `blocks[i]` blocks in stage i."""
 
-    widths: list[Count]
-    blocks: list[Count]
+    widths: list[StageWidth]
+    blocks: list[NumBlocks]
     zero_init_residual: bool
 
     def __post_init__(self) -> None:
         if not self.widths or len(self.widths) != len(self.blocks):
             raise InputError(f"widths={self.widths} and blocks={self.blocks} must have one number a stage each")
+        weights = sum(18 * blocks * width**2 for width, blocks in zip(self.widths, self.blocks, strict=True))
+        if len(self.widths) > MAX_STAGES or weights > MAX_WEIGHTS:
+            raise InputError(
+                f"widths={self.widths} and blocks={self.blocks} are {len(self.widths)} stages of about {weights:,} "
+                f"weights: at most {MAX_STAGES} and {MAX_WEIGHTS:,}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +82,8 @@ BACKBONES: dict[str, type[BackboneConfig]] = {
 class HeadConfig:
     """Projector and predictor (paper section 3.3). Without the predictor BYOL collapses: for demonstrations only."""
 
-    hidden_dim: Count
-    output_dim: Count
+    hidden_dim: HeadWidth
+    output_dim: HeadWidth
     predictor: bool
 
 

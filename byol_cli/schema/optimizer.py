@@ -1,10 +1,13 @@
 """The optimizers: one dataclass an option of `optimizer=`, picked by `name` from OPTIMIZERS."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from byol_cli.schema.constraints import Fraction, NonNegative, Positive
+from byol_cli.schema.constraints import Factor, FactorOrZero, Fraction, NonNegative, Range
 from byol_cli.schema.errors import InputError
+
+# Added to a float32 root: 0 there, it would let 0 / 0 into the weights.
+Epsilon = Annotated[float, Range(low=1e-30, high=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,9 +15,9 @@ class OptimizerConfig:
     """`lr` is per 256 images with `scale_lr=linear`; biases and norms decay with `decay_bias_and_norm` only."""
 
     name: str
-    lr: Positive
+    lr: Factor
     scale_lr: Literal["linear", "none"]
-    weight_decay: NonNegative
+    weight_decay: FactorOrZero
     decay_bias_and_norm: bool
     schedule: Literal["cosine", "constant"]
     warmup_epochs: NonNegative | None
@@ -37,7 +40,7 @@ class LarsConfig(OptimizerConfig):
     """LARS; biases and norm parameters get the trust ratio only with `adapt_bias_and_norm`."""
 
     momentum: Fraction
-    trust_coefficient: Positive
+    trust_coefficient: Factor
     adapt_bias_and_norm: bool
 
 
@@ -59,7 +62,7 @@ class AdamConfig(OptimizerConfig):
     """Adam (decay added to the gradient) and AdamW (decay apart from it)."""
 
     betas: tuple[Fraction, Fraction]
-    eps: Positive
+    eps: Epsilon
 
 
 OPTIMIZERS: dict[str, type[OptimizerConfig]] = {

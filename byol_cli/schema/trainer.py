@@ -2,9 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from byol_cli.schema.constraints import Count, CountOrZero, Positive
+from byol_cli.schema.constraints import Count, Positive, Range
 from byol_cli.schema.errors import InputError
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -33,7 +33,9 @@ class TrainerConfig:
     compile: bool
     compile_mode: Literal["default", "reduce-overhead", "max-autotune"]
     clip_grad_norm: Positive | None
-    num_workers: CountOrZero | None
+    deterministic: bool
+    num_workers: Annotated[int, Range(low=0, high=1024)] | None
+    worker_timeout_seconds: Positive
     log_every_steps: Count
     gauges_every_steps: Count
     probe_every_epochs: Count
@@ -42,7 +44,12 @@ class TrainerConfig:
     probe_temperature: Positive
     checkpoint_every_steps: Count | None
     checkpoint_every_minutes: Positive
+    keep_last: Count
+    keep_every: Count | None
+    max_failed_saves: Count
     on_collapse: Literal["warn", "stop"]
+    on_nonfinite: Literal["stop", "skip", "rollback"]
+    max_nonfinite: Count
 
     def __post_init__(self) -> None:
         check_device(self.device)

@@ -1,29 +1,65 @@
-"""The first Ctrl-C, SIGTERM or SIGUSR1 asks the run to save and end; the second Ctrl-C ends it at once."""
+"""Ctrl-C, SIGTERM, SIGUSR1 (SLURM's warning) and a closed terminal end a run with nothing lost.
 
+A second Ctrl-C ends it at once.
+"""
+
+import multiprocessing
+import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+from byol_cli.data.signals import SIGNALS
+
+LEFT_AT_ONCE = 130
+
+
+class Interrupted(BaseException):
+    """The process was asked to stop. No Exception, so that nothing on the way takes it for a failure."""
 
 
 class StopRequest:
-    """`requested` turns true when the process is asked to stop while this context is entered."""
+    """Takes the signals while this context is entered.
+
+    Where nothing can be lost, the first one raises Interrupted on the spot. While training changes the state it only
+    makes `requested` true, so that the step is finished and saved: see `finishing`.
+    """
 
     def __init__(self) -> None:
         """Not requested yet."""
         self.requested = False
+        self._finishing = False
         self._previous: dict[signal.Signals, Any] = {}
+
+    def check(self) -> None:
+        """Raise Interrupted where a stop is requested."""
+        if self.requested:
+            raise Interrupted
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """In here the first signal does not raise; afterwards `check` does."""
+        self.check()
+        self._finishing = True
+        try:
+            yield
+        finally:
+            self._finishing = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            _leave_at_once()
         self.requested = True
+        if not self._finishing:
+            raise Interrupted
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # only there can handlers be set
-            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+            taken = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
+            self._previous = {number: signal.signal(number, self._note) for number in taken}
         return self
 
     def __exit__(
@@ -31,3 +67,11 @@ class StopRequest:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+def _leave_at_once() -> None:
+    """No clearing up, which might be what takes so long."""
+    os.write(2, b"\nbyol-train: left at once; resume goes on from the last checkpoint\n")
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(LEFT_AT_ONCE)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from byol_cli.losses import symmetric_loss
+from byol_cli.training.nonfinite import NonfiniteGuard
 from byol_cli.training.plan import TrainingPlan
 from byol_cli.training.runtime import Runtime
 from byol_cli.training.state import TrainingState
@@ -21,6 +22,7 @@ def train(
     plan: TrainingPlan,
     runtime: Runtime,
     loss: Loss,
+    guard: NonfiniteGuard,
     after_step: Callable[[Tensor, Tensor], bool],
 ) -> None:
     """Train from `state.step` to the end of the plan, or until `after_step(loss, gradient_norm)` returns False."""
@@ -30,6 +32,7 @@ def train(
     while state.step < plan.total_steps:
         for group in state.optimizer.param_groups:
             group["lr"] = plan.learning_rate(state.step)
+        guard.begin_step()
         step_loss = torch.zeros((), device=runtime.device)
         for _ in range(trainer.accumulation_steps):
             view1, view2 = next(batches)
@@ -40,10 +43,11 @@ def train(
             state.scaler.scale(part).backward()
             step_loss += part.detach()
         gradient_norm = clip_gradients(state, max_norm=trainer.clip_grad_norm)
-        state.scaler.step(state.optimizer)
+        if guard.allows_update(step_loss, gradient_norm):
+            state.scaler.step(state.optimizer)
+            state.target.move_towards(state.online, plan.tau(state.step))
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
-        state.target.move_towards(state.online, plan.tau(state.step))
         state.step += 1
         if not after_step(step_loss, gradient_norm):
             return

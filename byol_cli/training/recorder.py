@@ -2,52 +2,128 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from byol_cli.schema.errors import InputError
+
 
 class Recorder:
-    """Writes one line of metrics.jsonl and one point of each TensorBoard curve per call of `record`."""
+    """Writes one line of metrics.jsonl and one point of each TensorBoard curve per call of `record`.
 
-    def __init__(self, run_dir: Path, *, start_step: int) -> None:
-        """Open the files in `run_dir`; lines from after `start_step`, left by a run that was cut off, are dropped."""
+    Where the disk is full or has gone, lines wait in memory for the next one that can be written.
+    """
+
+    def __init__(self, run_dir: Path, *, start_step: int, say: Callable[[str], None]) -> None:
+        """Open the files in `run_dir`; lines from after `start_step`, left by a run that was cut off, are dropped.
+
+        Raises:
+            OSError: they cannot be written.
+            InputError: a line of metrics.jsonl is damaged.
+        """
         self.path = run_dir / "metrics.jsonl"
         kept = [row for row in read_metrics(self.path) if row["step"] <= start_step] if start_step else []
-        self.path.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
-        self._file = self.path.open("a", buffering=1)
-        self._tensorboard = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_step + 1)
+        write_whole(self.path, "".join(map(_line, kept)))
+        self._size = self.path.stat().st_size
+        self._waiting: list[str] = []
+        self._say = say
+        self._failing = False
+        self._tensorboard: SummaryWriter | None = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_step + 1)
 
     def record(self, step: int, values: dict[str, float]) -> None:
         """`values` by TensorBoard's names, such as `train/loss`, after `step` optimiser steps."""
-        self._file.write(f"{json.dumps({'step': step, **values})}\n")
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
+        self._waiting.append(_line({"step": step, **values}))
+        try:
+            self._write_waiting()
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                self._say(f"warning: {self.path} cannot be written to: {error.strerror}; its lines wait in memory")
+            self._failing = True
+
+        def points(board: SummaryWriter) -> None:
+            for name, value in values.items():
+                board.add_scalar(name, value, step)
+
+        self._draw(points)
 
     def picture(self, name: str, image: Tensor) -> None:
         """A picture `(3, height, width)` of values in [0, 1]."""
-        self._tensorboard.add_image(name, image)
+        self._draw(lambda board: board.add_image(name, image))
+
+    def sync(self) -> None:
+        """See that all lines recorded so far are on the disk; raises OSError where they cannot be."""
+        with self.path.open("r+b") as file:
+            os.fsync(file.fileno())
 
     def close(self) -> None:
         """Write out what is buffered."""
-        self._file.close()
-        self._tensorboard.close()
+        self._draw(lambda board: board.close())
+
+    def _write_waiting(self) -> None:
+        """Append the waiting lines, over whatever an attempt before has left half-written."""
+        data = "".join(self._waiting).encode()
+        with self.path.open("r+b") as file:
+            file.truncate(self._size)
+            file.seek(self._size)
+            file.write(data)
+        self._size += len(data)
+        self._waiting = []
+
+    def _draw(self, action: Callable[[SummaryWriter], None]) -> None:
+        """TensorBoard's writer fails for good when it fails."""
+        if self._tensorboard is None:
+            return
+        try:
+            action(self._tensorboard)
+        except OSError as error:
+            self._tensorboard = None
+            self._say(f"warning: TensorBoard's files end here: {error.strerror}; metrics.jsonl goes on")
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{json.dumps(row)}\n"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line that was cut off in writing is left out."""
+    """The rows of a metrics.jsonl; a last line that was cut off in writing is left out.
+
+    Raises:
+        InputError: another line is damaged.
+    """
     if not path.is_file():
         return []
-    lines = path.read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            row = json.loads(line)
+            rows.append({**row, "step": int(row["step"])})
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: line {number} is damaged; no run can go on from it") from None
+    return rows
+
+
+@contextmanager
+def tolerated(what: Path, *, say: Callable[[str], None]) -> Iterator[None]:
+    """A file that a run can do without: where it cannot be written, `say` is told and the run goes on."""
+    try:
+        yield
+    except OSError as error:
+        say(f"warning: {what} cannot be written: {error.strerror or error}")
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write `text` so that `path` is at all times absent, the old file or the new one."""
     draft = path.with_name(f"{path.name}.writing")
-    draft.write_text(text)
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(draft, path)
 
 
@@ -57,5 +133,14 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """What `write_json` wrote, or None where there is no such file."""
-    return json.loads(path.read_text()) if path.is_file() else None
+    """What `write_json` wrote, or None where there is no such file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return {**json.loads(path.read_bytes())}
+    except (ValueError, TypeError):
+        raise InputError(f"{path} is damaged: it is no JSON object") from None

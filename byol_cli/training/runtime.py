@@ -1,5 +1,6 @@
 """Where and in which number format a run computes: device, precision, seed."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -68,8 +69,12 @@ class Runtime:
         return f"{self.device}, {self.precision}"
 
 
-def resolve_runtime(*, device: str, precision: str, field: str = "trainer.device") -> Runtime:
+def resolve_runtime(
+    *, device: str, precision: str, deterministic: bool = False, field: str = "trainer.device"
+) -> Runtime:
     """`auto` takes CUDA, then Apple's MPS, then the CPU; bf16 where it is native, else fp32.
+
+    `deterministic`: on CUDA, too, only kernels that give the same bits each time; torch warns of one that cannot.
 
     Raises:
         InputError: a device that this machine does not have; `field` is named in the message.
@@ -83,6 +88,10 @@ def resolve_runtime(*, device: str, precision: str, field: str = "trainer.device
         raise InputError(f"{field}={device}: this machine has no MPS device")
     if precision == "auto":
         precision = "bf16" if wanted.type == "cuda" or (wanted.type == "cpu" and _cpu_multiplies_bf16()) else "fp32"
+    if wanted.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before its first product
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        torch.backends.cudnn.deterministic = deterministic
     return Runtime(device=wanted, precision=precision)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from byol_cli.data.bad_images import BadImages
 from byol_cli.data.build import build_splits
 from byol_cli.data.cache import CachedImages
+from byol_cli.data.centre_crops import evaluation_batches, is_missing
 from byol_cli.data.images import ArrayImages
-from byol_cli.data.loader import evaluation_batches
 from byol_cli.data.normalization import resolve_normalization
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.data.worker_count import available_cores, remedy_for_waiting
@@ -49,6 +50,11 @@ class Run:
     resumed_metrics: dict[str, float]
 
     @property
+    def bad_images(self) -> BadImages:
+        """Images that could not be read so far, where such are skipped."""
+        return self.splits.bad_images
+
+    @property
     def reads_files(self) -> bool:
         """Whether training images are read while it goes on; else they are in memory."""
         return not isinstance(self.splits.pretrain.images, ArrayImages)
@@ -69,17 +75,34 @@ class Run:
         return self.config.trainer.batch_size // self.config.trainer.accumulation_steps
 
     def evaluation_batches(self, subset: Subset) -> Iterator[Tensor]:
-        """The images of `subset` in order, resized, centre-cropped and normalised, on the run's device."""
+        """The images of `subset` in order, resized, centre-cropped and normalised, on the run's device.
+
+        One that cannot be read, where such are skipped, is NaN.
+        """
         return evaluation_batches(
             subset,
             resize=self.config.augmentation.evaluation_resize,
             image_size=self.config.augmentation.image_size,
             batch_size=min(MEASURED_AT_ONCE, self.micro_batch_size),
             num_workers=self.num_workers,
+            timeout_seconds=self.config.trainer.worker_timeout_seconds,
+            bad_images=self.bad_images,
             device=self.runtime.device,
             mean=self.mean,
             std=self.std,
         )
+
+    def readable_images(self, subset: Subset) -> Tensor:
+        """Those images of a small subset that can be read, `(images, channels, height, width)`, as above.
+
+        Raises:
+            InputError: they are fewer than two, which cannot be compared.
+        """
+        images = torch.cat(list(self.evaluation_batches(subset)))
+        images = images[~is_missing(images)]
+        if len(images) < 2:
+            raise InputError(f"{len(images)} of {len(subset)} images to measure collapse on can be read; it takes two")
+        return images
 
     def untrained_backbone(self) -> Backbone:
         """The online backbone as the seed initialises it, before `backbone.weights`, on the run's device."""
@@ -112,15 +135,24 @@ class Run:
 
 
 def prepare(
-    config: TrainConfig, *, say: Callable[[str], None], checkpoint: dict[str, Any] | None = None, source: str = ""
+    config: TrainConfig,
+    *,
+    say: Callable[[str], None],
+    checkpoint: dict[str, Any] | None = None,
+    source: str = "",
+    force: bool = False,
 ) -> Run:
     """Build the run that `config` asks for, at step 0 or where `checkpoint`, read from `source`, was saved.
+
+    `force`: go on from the checkpoint on other images, too.
 
     Raises:
         InputError: whatever of the configuration does not fit the data, the machine or the checkpoint.
     """
-    runtime = resolve_runtime(device=config.trainer.device, precision=config.trainer.precision)
-    splits = build_splits(config.dataset, log=say)
+    runtime = resolve_runtime(
+        device=config.trainer.device, precision=config.trainer.precision, deterministic=config.trainer.deterministic
+    )
+    splits = build_splits(config.dataset, timeout_seconds=config.trainer.worker_timeout_seconds, log=say)
     config.augmentation.check_channels(splits.channels)
     plan = make_plan(config, len(splits.pretrain))
     if checkpoint is None:
@@ -136,7 +168,10 @@ def prepare(
     state = build_state(config, make_backbone, runtime)
     if checkpoint is not None:
         if checkpoint["data_fingerprint"] != splits.fingerprint:
-            raise InputError(f"{source}: the images of dataset={config.dataset.name} are not those the run began with")
+            changed = f"the images of dataset={config.dataset.name} are not those the run began with"
+            if not force:
+                raise InputError(f"{source}: {changed} (number, names, sizes); resume_force=true goes on all the same")
+            say(f"warning: {changed}")
         state.restore(checkpoint, source=source)
     elif config.backbone.weights is not None:
         load_backbone_weights(state.online.backbone, Path(config.backbone.weights))

@@ -1,21 +1,19 @@
 """What training changes, and how it is put into a checkpoint and taken out again."""
 
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy
 import torch
-import torchvision
+from torch import Tensor
 
-import byol_cli
 from byol_cli.model.backbones import Backbone
 from byol_cli.model.byol import OnlineNetwork, TargetNetwork, build_networks
 from byol_cli.optim.build import build_optimizer
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.load import option_fields
+from byol_cli.training.claims import STORAGE_TYPES
 from byol_cli.training.runtime import Runtime
 
 
@@ -43,24 +41,57 @@ class TrainingState:
             "rng": generators,
         }
 
+    def changing_tensors(self) -> list[Tensor]:
+        """Weights and buffers of both networks, and what the optimiser remembers."""
+        remembered = [value for entry in self.optimizer.state.values() for value in entry.values()]
+        return [
+            *self.online.state_dict().values(),
+            *self.target.state_dict().values(),
+            *(value for value in remembered if isinstance(value, Tensor)),
+        ]
+
     def restore(self, checkpoint: dict[str, Any], *, source: str) -> None:
         """Take up the state that `tensors` gave.
 
         Raises:
             InputError: the checkpoint is of another architecture.
         """
+        self.restore_weights(checkpoint, source=source)
+        try:
+            torch.set_rng_state(checkpoint["rng"]["cpu"])
+            if torch.cuda.is_available() and "cuda" in checkpoint["rng"]:
+                torch.cuda.set_rng_state_all(checkpoint["rng"]["cuda"][: torch.cuda.device_count()])
+        except RuntimeError as error:
+            raise InputError(f"{source} holds no state of torch's random generators: {_one_line(error)}") from None
+        self.step = checkpoint["step"]
+
+    def restore_weights(self, checkpoint: dict[str, Any], *, source: str) -> None:
+        """Take up networks, optimiser and scaler alone: the place in the data and in the schedules stays.
+
+        The optimiser's settings stay those of the configuration.
+
+        Raises:
+            InputError: the checkpoint is of another architecture.
+        """
+        settings = [{**group} for group in self.optimizer.param_groups]
         try:
             self.online.load_state_dict(checkpoint["online"])
             self.target.load_state_dict(checkpoint["target"])
             self.optimizer.load_state_dict(checkpoint["optimizer"])
+            self.scaler.load_state_dict(checkpoint["scaler"])
         except (RuntimeError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{source} is of another architecture: {reason[:300]}") from None
-        self.scaler.load_state_dict(checkpoint["scaler"])
-        torch.set_rng_state(checkpoint["rng"]["cpu"])
-        if torch.cuda.is_available() and "cuda" in checkpoint["rng"]:
-            torch.cuda.set_rng_state_all(checkpoint["rng"]["cuda"][: torch.cuda.device_count()])
-        self.step = checkpoint["step"]
+            raise InputError(
+                f"{source} is of another architecture, optimiser or precision: {_one_line(error)}"
+            ) from None
+        for group, setting in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(setting)
+        for parameter, remembered in self.optimizer.state.items():
+            for name, value in remembered.items():
+                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                    raise InputError(
+                        f"{source}: the optimiser's {name} of shape {tuple(value.shape)} belongs to no "
+                        f"parameter of shape {tuple(parameter.shape)}"
+                    )
 
 
 def build_state(config: TrainConfig, make_backbone: Callable[[], Backbone], runtime: Runtime) -> TrainingState:
@@ -72,6 +103,12 @@ def build_state(config: TrainConfig, make_backbone: Callable[[], Backbone], runt
         output_dim=config.head.output_dim,
         with_predictor=config.head.predictor,
     )
+    for name, value in online.state_dict().items():
+        if not isinstance(value, Tensor) or value.dtype not in STORAGE_TYPES.values():
+            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(
+                f"{online.backbone.setting}: its state {name} is {kind}, which no checkpoint here can hold"
+            )
     layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
     online.to(runtime.device, memory_format=layout)  # type: ignore[call-overload]
     target.to(runtime.device, memory_format=layout)  # type: ignore[call-overload]
@@ -79,17 +116,16 @@ def build_state(config: TrainConfig, make_backbone: Callable[[], Backbone], runt
     return TrainingState(step=0, online=online, target=target, optimizer=optimizer, scaler=runtime.grad_scaler())
 
 
+def refuse_what_cannot_be_saved(online: OnlineNetwork) -> None:
+    """Checkpoints hold tensors of the usual types alone; raises InputError for a backbone with other state."""
+    for name, value in online.state_dict().items():
+        kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        if kind not in STORAGE_TYPES.values():
+            raise InputError(f"{online.backbone.setting}: its {name} is of type {kind}, which checkpoints cannot hold")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 SCHEDULE_FIELDS = ("scale_lr", "schedule", "warmup_epochs", "warmup_fraction")
-
-
-def versions() -> dict[str, str]:
-    """What the bits of a run depend on besides its configuration."""
-    return {
-        "byol_cli": byol_cli.__version__,
-        "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__),
-        "numpy": numpy.__version__,
-        "python": platform.python_version(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": str(torch.get_num_threads()),
-    }

@@ -4,25 +4,24 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from byol_cli.data.loader import TrainingBatches
 from byol_cli.model.backbones import Backbone
 from byol_cli.schema.errors import TrainingFault
-from byol_cli.schema.load import plain
-from byol_cli.training.checkpoint import save_checkpoint
-from byol_cli.training.collapse import Gauges, read_gauges
+from byol_cli.training.checkpoint_search import FOLDER, newest_good
+from byol_cli.training.collapse import read_gauges
 from byol_cli.training.console import Progress, say
 from byol_cli.training.interrupt import StopRequest
+from byol_cli.training.nonfinite import NonfiniteGuard
 from byol_cli.training.recorder import Recorder
+from byol_cli.training.saving import Saver
 from byol_cli.training.setup import Run
-from byol_cli.training.state import versions
 
 MAX_WAIT_SHARE = 0.1
 
-SCORE, BEST_SCORE = "selection_score", "best_selection_score"
+SCORE, BEST_SCORE, NONFINITE = "selection_score", "best_selection_score", "train/nonfinite_steps"
 
 Probe = Callable[[Backbone], dict[str, float]]
 
@@ -43,52 +42,95 @@ class Watch:
         recorder: Recorder,
         batches: TrainingBatches,
         progress: Progress,
+        guard: NonfiniteGuard,
         stop: StopRequest,
     ) -> None:
         """`probe(backbone)` measures on the selection split; its first value ranks checkpoints."""
-        self.run, self.probe, self.gauge_images = run, probe, gauge_images
-        self.recorder, self.batches, self.progress, self.stop = recorder, batches, progress, stop
-        self.folder = run_dir / "checkpoints"
+        self.run, self.run_dir, self.probe, self.gauge_images = run, run_dir, probe, gauge_images
+        self.recorder, self.batches, self.progress = recorder, batches, progress
+        self.guard, self.stop = guard, stop
         self.metrics: dict[str, float] = dict(run.resumed_metrics)
-        self.gauges: Gauges | None = None
+        self.saver = Saver(run, run_dir / FOLDER, metrics=self.metrics, sync=recorder.sync, say=say)
         self._warned = self._told_of_waiting = False
         self._after_start: tuple[float, float] | None = None  # seconds of waiting and of training by the first figures
         self.training_seconds = 0.0  # without gauges, probes and checkpoints
         self.first_step = self._window_step = run.state.step
         self._window_seconds = self._window_wait = 0.0
-        self._saved_at = self._resumed_at = time.monotonic()
+        self._resumed_at = time.monotonic()
+        if run.config.trainer.on_nonfinite == "rollback" and self.saver.good_step is None:
+            self.saver.save(best=False)  # there must be something to go back to
 
     def __call__(self, loss: Tensor, gradient_norm: Tensor) -> bool:
         """Do what is due after step `run.state.step`.
 
         Raises:
-            TrainingFault: the loss is no number any more, or the run collapses and shall stop then.
+            TrainingFault: the run diverges, collapses or cannot be saved, and shall stop then.
         """
         run, trainer = self.run, self.run.config.trainer
         step, last = run.state.step, run.state.step == run.plan.total_steps
         self.progress.advance(trainer.batch_size)
-        gauges = step % trainer.gauges_every_steps == 0 or step == self.first_step + 1 or last
+        gauges = step % trainer.gauges_every_steps == 0 or step == 1 or last
         log = step % trainer.log_every_steps == 0 or last
         probe = step % (run.plan.steps_per_epoch * trainer.probe_every_epochs) == 0 or last
-        save = self.checkpoint_due() or self.stop.requested or last
-        due = gauges or log or probe or save
-        if due:
-            value = loss.item()  # waits for the device, so that the clock below is right
-            self.training_seconds += time.monotonic() - self._resumed_at
-            self._resumed_at = time.monotonic()
-            if not math.isfinite(value):
-                raise TrainingFault(f"step {step}: the loss is {value}; try a lower optimizer.lr")
+        save = self.saver.due() or self.stop.requested or last
+        if not (gauges or log or probe or save):
+            return True
+        figures = {"train/loss": loss.item(), "train/gradient_norm": gradient_norm.item()}  # waits for the device
+        self.training_seconds += time.monotonic() - self._resumed_at
+        self.saver.look_back_if_written()
+        self.judge_nonfinite(about_to_save=save or probe)
         if gauges:
             self.read_gauges()
-        if log:
-            self.log({"train/loss": value, "train/gradient_norm": gradient_norm.item()})
-        if probe:
-            self.take_probe()
-        if save:
-            self.save("last.pt")
-        if due:
-            self._resumed_at = time.monotonic()
+        if log and all(map(math.isfinite, figures.values())):
+            self.log(figures)
+        best = self.take_probe() if probe else False
+        if last or self.stop.requested:
+            self.saver.save_and_wait(best=best)
+        elif save or best:
+            self.saver.save(best=best)
+        self._resumed_at = time.monotonic()
         return not self.stop.requested
+
+    def judge_nonfinite(self, *, about_to_save: bool) -> None:
+        """Go back, or stop, where steps since the last look were not finite; so are weights that are to be saved.
+
+        Raises:
+            TrainingFault: by `trainer.on_nonfinite`, or there were too many such steps.
+        """
+        trainer, step = self.run.config.trainer, self.run.state.step
+        policy, count = trainer.on_nonfinite, self.guard.take_count()
+        broken = about_to_save and not self.saver.is_finite()
+        if not count and not broken:
+            return
+        what = "the loss or its gradient is not finite" if count else "weights are not finite"
+        total = self.metrics[NONFINITE] = self.metrics.get(NONFINITE, 0) + max(count, 1)
+        self.saver.look_back()
+        if policy == "stop" or (policy == "skip" and broken):
+            raise TrainingFault(
+                f"step {step}: {what}; try a lower optimizer.lr, or trainer.on_nonfinite=rollback; "
+                f"{self.saver.last_good()}"
+            )
+        if total > trainer.max_nonfinite:
+            raise TrainingFault(
+                f"step {step}: {what}, for the {total}th time (trainer.max_nonfinite={trainer.max_nonfinite}); "
+                f"{self.saver.last_good()}"
+            )
+        done = f"{count} steps are left out" if policy == "skip" else self.roll_back()
+        say(f"warning: step {step}: {what}: {done} ({total} so far, the run stops above {trainer.max_nonfinite})")
+        self.recorder.record(step, {NONFINITE: total})
+
+    def roll_back(self) -> str:
+        """Take the last checkpoint's weights, and go on with the images that come next: not into the same pit again."""
+        found = newest_good(self.run_dir, field="rollback", say=say)
+        if found is None:
+            raise TrainingFault(f"step {self.run.state.step}: {self.saver.last_good()} to go back to")
+        path, checkpoint = found
+        self.run.state.restore_weights(checkpoint, source=str(path))
+        return f"back to the weights of step {checkpoint['step']}"
+
+    def close(self) -> None:
+        """Let the checkpoint that is being written come to its end."""
+        self.saver.close()
 
     @property
     def score(self) -> float | None:
@@ -105,21 +147,20 @@ class Watch:
         """Record the step's figures and show them."""
         step, trainer = self.run.state.step, self.run.config.trainer
         seconds = self.training_seconds - self._window_seconds
-        figures |= {
-            "train/lr": self.run.plan.learning_rate(step - 1),
-            "train/tau": self.run.plan.tau(step - 1),
+        figures |= {"train/lr": self.run.plan.learning_rate(step - 1), "train/tau": self.run.plan.tau(step - 1)}
+        speed = {
             "train/images_per_second": (step - self._window_step) * trainer.batch_size / seconds,
             "train/data_wait_share": (self.batches.wait_seconds - self._window_wait) / seconds,
         }
         self.tell_of_waiting()
         self._window_step, self._window_seconds = step, self.training_seconds
         self._window_wait = self.batches.wait_seconds
-        self.metrics |= figures
-        self.recorder.record(step, figures)
+        self.metrics |= figures  # without the speed: what is in a checkpoint is the same for the same run
+        self.recorder.record(step, figures | speed)
         self.progress.show(
             epoch=-(-step // self.run.plan.steps_per_epoch),
             loss=figures["train/loss"],
-            feature_std=self.gauges.feature_std if self.gauges else None,
+            feature_std=self.metrics.get("gauges/feature_std"),
         )
 
     def tell_of_waiting(self) -> None:
@@ -139,13 +180,13 @@ class Watch:
         Raises:
             TrainingFault: the run collapses and `trainer.on_collapse=stop`.
         """
-        self.gauges = read_gauges(self.run.state.online, self.gauge_images, self.run.runtime)
-        values = self.gauges.values()
+        gauges = read_gauges(self.run.state.online, self.gauge_images, self.run.runtime)
+        values = gauges.values()
         self.metrics |= values
         self.recorder.record(self.run.state.step, values)
-        verdict = self.gauges.verdict() if self.past_the_start() else None
+        verdict = gauges.verdict() if self.past_the_start() else None
         if verdict and self.run.config.trainer.on_collapse == "stop":
-            self.save("last.pt")
+            self.saver.save_and_wait(best=False)
             raise TrainingFault(f"step {self.run.state.step}: {verdict}; trainer.on_collapse=warn would go on")
         if verdict and not self._warned:
             say(f"warning: step {self.run.state.step}: {verdict}")
@@ -158,35 +199,14 @@ class Watch:
             step >= self.run.config.trainer.gauges_every_steps or step == plan.total_steps
         )
 
-    def take_probe(self) -> None:
-        """Measure on the selection split, and keep the best checkpoint by it."""
+    def take_probe(self) -> bool:
+        """Measure on the selection split; returns whether this is the best so far."""
         values = {f"probe/{name}": value for name, value in self.probe(self.run.state.online.backbone).items()}
         self.run.state.online.train()
         self.recorder.record(self.run.state.step, values)
         score = next(iter(values.values()))
         self.metrics |= {**values, SCORE: score}
-        if score > self.metrics.get(BEST_SCORE, -math.inf):
+        best = score > self.metrics.get(BEST_SCORE, -math.inf)
+        if best:
             self.metrics[BEST_SCORE] = score
-            self.save("best.pt")
-
-    def checkpoint_due(self) -> bool:
-        """By steps or by minutes since the last one."""
-        trainer = self.run.config.trainer
-        by_steps = trainer.checkpoint_every_steps and self.run.state.step % trainer.checkpoint_every_steps == 0
-        return bool(by_steps) or time.monotonic() - self._saved_at >= 60 * trainer.checkpoint_every_minutes
-
-    def save(self, name: str) -> None:
-        """Write checkpoints/`name`."""
-        checkpoint: dict[str, Any] = {
-            **self.run.state.tensors(),
-            "epoch": self.run.state.step // self.run.plan.steps_per_epoch,
-            "data_fingerprint": self.run.splits.fingerprint,
-            "config": plain(self.run.config),
-            "normalization": {"mean": self.run.mean.tolist(), "std": self.run.std.tolist()},
-            "channels": self.run.splits.channels,
-            "versions": versions(),
-            "metrics": self.metrics,
-        }
-        save_checkpoint(self.folder / name, checkpoint)
-        if name == "last.pt":
-            self._saved_at = time.monotonic()
+        return best

@@ -21,6 +21,7 @@ class Domain(IntEnum):
     VIEW = 1
     ORDER = 2
     NOISE = 3
+    SUBSTITUTE = 4
 
 
 def hash64(*words: int | np.ndarray) -> np.ndarray:

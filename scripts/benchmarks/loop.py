@@ -15,6 +15,7 @@ from benchmarks.options import Options
 from benchmarks.product import RESNET18, configured, prepared
 from benchmarks.report import Table, rates
 from benchmarks.turns import Contender, Turn, repeat, seconds_by_turns
+from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.loop import Loss
 from byol_cli.training.pretrain import pretrain
 
@@ -56,7 +57,7 @@ def product(turn: Turn, *, words: Sequence[str], steps: int) -> None:
     run = prepared(words)
     run = replace(run, loss=_taking_turns(run.loss, turn, steps=steps))
     with TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        pretrain(run, Path(folder), probe=lambda backbone: {"nothing": 0.0})
+        pretrain(run, Path(folder), probe=lambda backbone: {"nothing": 0.0}, stop=StopRequest())
 
 
 def bare(turn: Turn, *, words: Sequence[str], steps: int) -> None:

@@ -19,6 +19,7 @@ from benchmarks.report import Table, rates
 from benchmarks.turns import Contender, Turn, repeat, seconds_by_turns
 from byol_cli.training.compilation import compile_networks
 from byol_cli.training.loop import train
+from byol_cli.training.nonfinite import NonfiniteGuard
 from byol_cli.training.setup import Run
 
 SIDE = 4096  # of the matrices whose products are the ceiling
@@ -93,7 +94,8 @@ def product(turn: Turn, *, setting: Setting, compiled: bool = False) -> None:
     view1, view2 = random_views(run)
     batches = itertools.repeat((view1, view2))
     turn()
-    train(run.state, batches, plan=run.plan, runtime=run.runtime, loss=run.loss, after_step=after_step)
+    guard = NonfiniteGuard(run.state, skips=False, device=run.runtime.device)
+    train(run.state, batches, plan=run.plan, runtime=run.runtime, loss=run.loss, guard=guard, after_step=after_step)
 
 
 def peer(turn: Turn, *, setting: Setting, make: Callable[..., Step]) -> None:

@@ -83,12 +83,13 @@ def _go_through(turn: Turn, *, make: Callable[..., Pass], folder: Path, size: in
 def worker_half(folder: Path, size: int) -> Callable[[int], Tensor]:
     """What the product's workers do, piece by piece: decode, draw, two uint8 crops."""
     run = _run(folder, size)
-    images, indices = run.splits.pretrain.images, run.splits.pretrain.indices
+    subset = run.splits.pretrain
+    images, indices = subset.images, subset.indices
     assert isinstance(images, FileImages)
     pieces = split_into_pieces(indices, image_bytes=2 * images.channels * size**2)
 
     def make_crops(number: int) -> Tensor:
-        crops = (crops_of_files(images, run.views, MicroBatch(number, number, piece)) for piece in pieces)
+        crops = (crops_of_files(subset, run.views, MicroBatch(number, number, piece)).pixels for piece in pieces)
         return join_pieces(crops, num_images=len(indices), device=run.runtime.device)
 
     return make_crops

@@ -75,7 +75,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(case: str, byol_train: Calla
     [
         ([], "checkpoint has no value; give checkpoint=VALUE"),
         (["checkpoint=nowhere"], "checkpoint=nowhere: neither a checkpoint file nor a run folder"),
-        (["checkpoint=notes.txt"], "checkpoint=notes.txt cannot be read as a checkpoint"),
+        (["checkpoint=notes.txt"], "checkpoint=notes.txt: it is not an archive of torch.save, or it is cut off"),
         (["checkpoint=x", "device=gpu"], "device=gpu must be one of auto, cpu, cuda, cuda:N, mps"),
         (["checkpoint=x", "datset=digits"], "datset: there is no such setting; did you mean dataset?"),
     ],

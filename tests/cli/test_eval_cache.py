@@ -55,11 +55,11 @@ def measured(byol_eval: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 
 
 def change_checkpoint(run_dir: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    path = run_dir / "checkpoints" / "last.pt"
+    (path,) = (run_dir / "checkpoints").glob("step_*.pt")
     checkpoint = torch.load(path, weights_only=True)
     change(checkpoint)
     torch.save(checkpoint, path)
-    path.with_name("last.pt.sha256").unlink()
+    path.with_name(f"{path.name}.sha256").unlink()
 
 
 def other_weights(checkpoint: dict[str, Any]) -> None:

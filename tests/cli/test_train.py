@@ -63,7 +63,16 @@ def test_a_run_leaves_its_folder_and_byol_eval_measures_the_same(
     ended = byol_train(*tiny, *measured, "trainer.steps=12", "trainer.log_every_steps=5", "hydra.run.dir=run")
     assert ended.code == 0, ended.err
     run_dir = tmp_path / "run"
-    expected = ["checkpoints", "config.yaml", "curves.png", "metrics.jsonl", "summary.json", "tensorboard", "views.png"]
+    expected = [
+        ".lock",
+        "checkpoints",
+        "config.yaml",
+        "curves.png",
+        "metrics.jsonl",
+        "summary.json",
+        "tensorboard",
+        "views.png",
+    ]
     assert sorted(path.name for path in run_dir.iterdir()) == expected
     summary = summary_of(run_dir)
     assert (summary["status"], summary["steps"], summary["images_per_second"] > 0) == ("done", 12, True)
@@ -137,26 +146,44 @@ def test_resume_changes_only_what_leaves_the_course_alone(
     assert byol_train(*tiny, "trainer.steps=4", "evaluation=[knn]", "hydra.run.dir=cut").code == 75
     refused = byol_train("resume=cut", "optimizer.lr=0.1")
     assert refused.code == 2
-    assert "optimizer.lr=0.1: resume goes on with the run's own settings" in refused.err
+    assert "resume=cut is another run: optimizer.lr is 0.3 there and 0.1 here" in refused.err
     refused = byol_train(*tiny, "hydra.run.dir=cut")
     assert refused.code == 2
     assert "holds a run already; resume=cut goes on with it" in refused.err
     assert byol_train("resume=cut", "trainer.log_every_steps=1").code == 0
 
 
-def test_a_damaged_checkpoint_is_named(
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     byol_train: Command, byol_eval: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    assert byol_train(*tiny, "trainer.steps=2", "evaluation=[knn]", "hydra.run.dir=run").code == 0
-    last = tmp_path / "run" / "checkpoints" / "last.pt"
-    data = bytearray(last.read_bytes())
-    data[len(data) // 2] ^= 1
-    last.write_bytes(data)
+    words = [*tiny, "trainer.steps=4", "trainer.keep_every=2", "evaluation=[knn]"]
+    assert byol_train(*words, "hydra.run.dir=run").code == 0
+    whole = weights_of(tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints"
+    damage(folder / "step_00000004.pt")  # last.pt is a name of the same file
     ended = byol_eval("checkpoint=run")
-    assert ended.code == 2
-    assert "its SHA-256 is not in last.pt.sha256; the file is damaged" in ended.err
+    assert ended.code == 0
+    named = "run/checkpoints/step_00000004.pt: its SHA-256 is not in step_00000004.pt.sha256; the file is damaged"
+    assert f"warning: checkpoint={named}" in ended.out
+    assert "the checkpoint before it is used, run/checkpoints/step_00000002.pt of step 2" in ended.out
     (tmp_path / "run" / "summary.json").unlink()
-    assert "the file is damaged" in byol_train("resume=run").err
+    ended = byol_train("resume=run")
+    assert ended.code == 0, ended.err
+    assert f"warning: resume={named}" in ended.out
+    assert "going on from step 2 of 4" in ended.out
+    assert same(whole, weights_of(tmp_path / "run"))
+    for path in folder.glob("*.pt"):
+        damage(path)
+    refused = byol_eval("checkpoint=run")
+    assert refused.code == 2
+    assert "no other checkpoint in run/checkpoints is good" in refused.err
+
+
+def damage(path: Path) -> None:
+    """Flip one bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
 
 
 def write_images(folder: Path) -> None:
@@ -304,7 +331,7 @@ def test_a_run_that_diverges_ends_and_says_so(byol_train: Command, tiny: list[st
     words = ["trainer.steps=20", "trainer.log_every_steps=1", "optimizer.lr=1e30", "optimizer.warmup_fraction=0"]
     ended = byol_train(*tiny, *words, "hydra.run.dir=run")
     assert ended.code == 3
-    assert "the loss is nan; try a lower optimizer.lr" in ended.err.splitlines()[-1]
+    assert "the loss or its gradient is not finite; try a lower optimizer.lr" in ended.err.splitlines()[-1]
     assert summary_of(tmp_path / "run")["status"] == "stopped"
     assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
 

@@ -22,7 +22,13 @@ COMMON: dict[str, Any] = {
     "selection_fraction": 0.25,
     "split_seed": 0,
 }
-FILES: dict[str, Any] = {"cache": None, "cache_short_side": 256, "cache_dir": "cache"}
+FILES: dict[str, Any] = {
+    "cache": None,
+    "cache_short_side": 256,
+    "cache_dir": "cache",
+    "on_bad_image": "fail",
+    "max_bad_images": 0.01,
+}
 OWN: dict[str, dict[str, Any]] = {
     "digits": {"image_size": 16, "test_fraction": 0.2},
     "image_folder": {

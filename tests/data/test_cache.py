@@ -21,12 +21,14 @@ from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
+from byol_cli.data import cache as cache_module
 from byol_cli.data import cache_build
+from byol_cli.data.bad_images import BadImages
 from byol_cli.data.build import build_splits
-from byol_cli.data.cache import CachedImages, cached
+from byol_cli.data.cache import CachedImages
+from byol_cli.data.centre_crops import evaluation_batches
 from byol_cli.data.decode import EXTENSIONS, decode
 from byol_cli.data.images import FileImages
-from byol_cli.data.loader import evaluation_batches
 from byol_cli.data.path_table import scan
 from byol_cli.schema.dataset import DATASETS, DatasetConfig, FilesConfig
 from byol_cli.schema.errors import InputError
@@ -50,7 +52,12 @@ def quiet(_: str) -> None:
 def files_in(root: Path, channels: int = 3) -> FileImages:
     paths = scan([root], EXTENSIONS)
     labels = np.arange(len(paths)) % 3
-    return FileImages(paths=paths, channels=channels, labels=labels, class_names=("ant", "bee", "cat"))
+    return FileImages(paths=paths, channels=channels, labels=labels, class_names=("ant", "bee", "cat"), skips_bad=False)
+
+
+def cached(images: FileImages, config: FilesConfig, *, log: Callable[[str], None]) -> CachedImages:
+    bad_images = BadImages(num_images=len(images), max_share=0.5, say=log)
+    return cache_module.cached(images, config, bad_images=bad_images, timeout_seconds=60, log=log)
 
 
 def options(config_of: Config, folder: Path, cache: str | None = "disk", **changes: Any) -> FilesConfig:
@@ -431,7 +438,7 @@ def test_splits_are_cached_and_otherwise_the_same(
         write_image(photos.parent / "test" / ("ant", "bee", "cat")[number % 3] / f"{number}.png", 100 + number)
     paths = {"root": photos, "test_root": photos.parent / "test"}
     direct, kept, smaller = (
-        build_splits(options(config_of, folder, which, cache_short_side=side, **paths), log=quiet)
+        build_splits(options(config_of, folder, which, cache_short_side=side, **paths), timeout_seconds=60, log=quiet)
         for which, side in ((None, 8), (cache, 8), (cache, 7))
     )
     assert len({direct.fingerprint, kept.fingerprint, smaller.fingerprint}) == 3
@@ -454,6 +461,8 @@ def test_splits_are_cached_and_otherwise_the_same(
                         image_size=8,
                         batch_size=5,
                         num_workers=1,
+                        timeout_seconds=60,
+                        bad_images=direct.bad_images,
                         device=torch.device("cpu"),
                         mean=torch.zeros(3),
                         std=torch.ones(3),

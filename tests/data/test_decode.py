@@ -1,3 +1,4 @@
+import os
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from PIL import Image, ImageOps
 
 from byol_cli.data import decode as decode_module
+from byol_cli.data.bad_images import BadImage
 from byol_cli.data.decode import EXTENSIONS, count_channels, decode, to_channels
 from byol_cli.schema.errors import InputError
 
@@ -140,6 +142,15 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
     assert decode(str(tmp_path / "a.gif"), 3)[:, 0, 0].tolist() == [255, 0, 0]
 
 
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_of_any_animation_the_first_frame_is_read(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=40, lossless=True)
+    assert Image.open(tmp_path / f"a.{suffix}").n_frames == 3  # type: ignore[attr-defined]
+    image = decode(str(tmp_path / f"a.{suffix}"), 3)
+    assert image.flatten(1).unique(dim=1).flatten().tolist() == [255, 0, 0]
+
+
 def test_a_phones_multi_picture_file_is_a_jpeg(tmp_path: Path) -> None:
     pictures = [Image.fromarray(BLOCKS), Image.new("RGB", (64, 48), "blue")]
     pictures[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=pictures[1:], quality=95)
@@ -194,6 +205,97 @@ def test_a_truncated_file_is_refused_by_name_in_one_line(tmp_path: Path, suffix:
     with pytest.raises(InputError, match=rf"cut\.{suffix}: ") as refused:
         decode(str(path), 3)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["plain", "progressive", "restart", "gray", "CMYK"])
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("tail", ["missing", "zeros"])
+def test_no_cut_off_jpeg_passes_as_a_half_gray_image(
+    tmp_path: Path, kind: str, fast: bool, tail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is cut, be it two bytes before its end: refused."""
+    path = tmp_path / "cut.jpg"
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8))
+    options = {"progressive": {"progressive": True}, "restart": {"restart_marker_blocks": 3}}.get(kind, {})
+    noise.convert({"gray": "L", "CMYK": "CMYK"}.get(kind, "RGB")).save(path, **options)
+    data = path.read_bytes()
+    decode(str(path), 3)
+    if not fast:
+        monkeypatch.setattr(decode_module, "_decode_jpeg", None)
+    for keep in [*range(3, len(data) - 10, len(data) // 20), *range(len(data) - 10, len(data) - 1)]:
+        path.write_bytes(data[:keep] + b"\0" * (len(data) - keep if tail == "zeros" else 0))
+        with pytest.raises(BadImage, match=r"cut\.jpg: "):
+            decode(str(path), 3)
+
+
+def test_what_follows_a_jpegs_end_does_not_matter(tmp_path: Path) -> None:
+    """Phones append films, which may hold what looks like the beginning of another scan."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(BLOCKS).save(path)
+    expected = decode(str(path), 3)
+    path.write_bytes(path.read_bytes() + b"film\xff\xda" + bytes(1000))
+    assert torch.equal(decode(str(path), 3), expected)
+
+
+def test_a_thumbnails_end_is_not_the_images_end(tmp_path: Path) -> None:
+    path, thumbnail = tmp_path / "a.jpg", BytesIO()
+    Image.fromarray(BLOCKS).resize((16, 12)).save(thumbnail, "JPEG")
+    inside = b"Exif\0\0" + thumbnail.getvalue()
+    Image.fromarray(BLOCKS).convert("CMYK").save(path)
+    data = path.read_bytes()
+    data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(inside) + 2) + inside + data[2:]
+    path.write_bytes(data)
+    decode(str(path), 3)
+    path.write_bytes(data[:-60] + bytes(60))
+    with pytest.raises(BadImage, match="the end of its file is missing"):
+        decode(str(path), 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif", "webp", "tif"])
+def test_no_cut_off_picture_comes_out_with_wrong_pixels(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    Image.fromarray(BLOCKS).save(path, lossless=True)
+    data, whole = path.read_bytes(), decode(str(path), 3)
+    for keep in range(0, len(data), max(1, len(data) // 50)):
+        path.write_bytes(data[:keep])
+        try:
+            image = decode(str(path), 3)
+        except BadImage:
+            continue
+        assert torch.equal(image, whole)  # only bytes that follow the pixels were missing
+
+
+def test_a_dangling_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    with pytest.raises(BadImage, match=r"a\.jpg: .*No such file"):
+        decode(str(tmp_path / "a.jpg"), 3)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS).save(tmp_path / "a.png")
+    (tmp_path / "a.png").chmod(0)
+    with pytest.raises(BadImage, match=r"a\.png: .*Permission denied"):
+        decode(str(tmp_path / "a.png"), 3)
+
+
+def test_an_array_that_claims_more_than_there_is_memory_for_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((9, 9), np.uint8))
+    data = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(data.replace(b"(9, 9), }" + b" " * 14, b"(99999999, 99999999), }"))
+    with pytest.raises(BadImage, match=r"a\.npy: "):
+        decode(str(tmp_path / "a.npy"), 1)
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    Image.fromarray(COLOURS).save(tmp_path / "a.png")
+    monkeypatch.setattr(decode_module, "_decode_picture", lacking)
+    with pytest.raises(InputError, match=r"a\.png: there is not enough memory") as refused:
+        decode(str(tmp_path / "a.png"), 3)
+    assert not isinstance(refused.value, BadImage)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:

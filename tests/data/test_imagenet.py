@@ -34,7 +34,7 @@ def test_unpacked_folders_are_read_as_they_are(config_of: Config, tmp_path: Path
     assert sources.pretrain.labels is not None
     assert sources.pretrain.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert sources.pretrain.images.channels == 3
-    splits = build_splits(config_of("imagenet", root=tmp_path, labels="none"), log=lambda _: None)
+    splits = build_splits(config_of("imagenet", root=tmp_path, labels="none"), timeout_seconds=60, log=lambda _: None)
     assert not splits.train.has_labels
 
 

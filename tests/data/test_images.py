@@ -19,7 +19,7 @@ def array_images(seed: int = 0, num: int = 6) -> ArrayImages:
 
 
 def file_images(root: Path) -> FileImages:
-    return FileImages(paths=scan([root], EXTENSIONS), channels=3, labels=None, class_names=())
+    return FileImages(paths=scan([root], EXTENSIONS), channels=3, labels=None, class_names=(), skips_bad=False)
 
 
 def test_an_array_offers_its_images_by_name_and_place() -> None:

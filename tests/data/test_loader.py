@@ -16,10 +16,13 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
 from byol_cli.data import loader, pieces
+from byol_cli.data.bad_images import BadImages
+from byol_cli.data.centre_crops import evaluation_batches
 from byol_cli.data.decode import EXTENSIONS
 from byol_cli.data.images import ArrayImages, FileImages
-from byol_cli.data.loader import crops_of_files, evaluation_batches, resident, training_batches
+from byol_cli.data.loader import crops_of_files, resident, training_batches
 from byol_cli.data.path_table import scan
+from byol_cli.data.pieces import Piece
 from byol_cli.data.sampler import micro_batches
 from byol_cli.data.sources import Subset, whole
 from byol_cli.schema.errors import InputError
@@ -34,6 +37,8 @@ RUN: dict[str, Any] = {
     "start_step": 0,
     "total_steps": 5,
     "num_workers": 0,
+    "timeout_seconds": 60,
+    "bad_images": BadImages(num_images=24, max_share=0.5, say=print),
     "device": CPU,
     "mean": MEAN,
     "std": STD,
@@ -43,6 +48,8 @@ EVALUATION: dict[str, Any] = {
     "image_size": 8,
     "batch_size": 7,
     "num_workers": 0,
+    "timeout_seconds": 60,
+    "bad_images": BadImages(num_images=24, max_share=0.5, say=print),
     "device": CPU,
     "mean": MEAN,
     "std": STD,
@@ -53,7 +60,7 @@ EVALUATION: dict[str, Any] = {
 def files(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Subset:
     """22 of the 24 photos, handed to workers in pieces of 3."""
     monkeypatch.setattr(pieces, "MAX_IMAGES_IN_A_PIECE", 3)
-    images = FileImages(paths=scan([photos], EXTENSIONS), channels=3, labels=None, class_names=())
+    images = FileImages(paths=scan([photos], EXTENSIONS), channels=3, labels=None, class_names=(), skips_bad=False)
     return whole(images).take(np.arange(1, 23))
 
 
@@ -200,8 +207,8 @@ def test_an_empty_subset_has_no_batches(in_memory: Subset) -> None:
 
 def test_what_workers_get_survives_pickling(files: Subset, views: TwoViews) -> None:
     piece = next(micro_batches(seed=0, num_images=22, batch_size=2, accumulation_steps=1, start_step=0, total_steps=1))
-    make: Callable[..., Tensor] = partial(crops_of_files, files.images, views)
-    assert torch.equal(pickle.loads(pickle.dumps(make))(piece), make(piece))
+    make: Callable[..., Piece] = partial(crops_of_files, files, views)
+    assert torch.equal(pickle.loads(pickle.dumps(make))(piece).pixels, make(piece).pixels)
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
@@ -228,7 +235,7 @@ def test_a_worker_draws_in_groups_of_bounded_memory(
 ) -> None:
     """However large the groups are, the crops are the same."""
     piece = next(micro_batches(seed=0, num_images=22, batch_size=9, accumulation_steps=1, start_step=0, total_steps=1))
-    together = crops_of_files(files.images, views, piece)
+    together = crops_of_files(files, views, piece).pixels
     drawn: list[int] = []
     crops_of = TwoViews.crops_of
 
@@ -238,7 +245,7 @@ def test_a_worker_draws_in_groups_of_bounded_memory(
 
     monkeypatch.setattr(TwoViews, "crops_of", watched)
     monkeypatch.setattr(loader, "GROUP_BYTES", 2000)
-    assert torch.equal(crops_of_files(files.images, views, piece), together)
+    assert torch.equal(crops_of_files(files, views, piece).pixels, together)
     assert len(drawn) > 1
     assert max(drawn) < 2000
 

@@ -49,7 +49,7 @@ def test_constant_images_can_be_divided_by_the_result() -> None:
 
 
 def test_files_of_any_size_count_the_same(config_of: Config, photos: Path) -> None:
-    splits = build_splits(config_of("image_folder", root=photos), log=lambda _: None)
+    splits = build_splits(config_of("image_folder", root=photos), timeout_seconds=60, log=lambda _: None)
     mean, std = resolve_normalization(config_of("image_folder", root=photos), splits.pretrain)
     images = [splits.pretrain.images.image(int(index)).numpy() / 255 for index in splits.pretrain.indices]
     means = np.array([image.mean(axis=(1, 2)) for image in images])

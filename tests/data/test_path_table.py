@@ -71,7 +71,7 @@ def test_twenty_thousand_paths_take_few_bytes_each_here_and_in_a_worker(
     names = [f"n0144{folder:04d}/n0144{folder:04d}_{number:05d}.JPEG" for folder in range(20) for number in range(1000)]
     (tmp_path / "list.txt").write_text("\n".join(names))
     monkeypatch.setattr(os.path, "isfile", lambda path: True)
-    table = from_file_list(tmp_path / "list.txt")
+    table = from_file_list(tmp_path / "list.txt", must_exist=True)
     assert relatives(table) == names
     assert table.nbytes / len(table) < len(names[0]) + 11  # 1.28 million such paths: 51 MB
     assert len(pickle.dumps(table)) < table.nbytes + 2000
@@ -82,7 +82,7 @@ def test_a_file_list_is_read_relative_to_its_own_folder(tmp_path: Path) -> None:
     (tmp_path / "lists/all.txt").write_text(
         f"# mine\na.png\n\n  sub/../sub/b.png  \r\n../c.png\nwith space.png\n{tmp_path}/c.png\n", encoding="utf-8"
     )
-    table = from_file_list(tmp_path / "lists/all.txt")
+    table = from_file_list(tmp_path / "lists/all.txt", must_exist=True)
     assert relatives(table) == ["a.png", "sub/b.png", "../c.png", "with space.png", f"{tmp_path}/c.png"]
     assert all(os.path.isfile(table[index]) for index in range(len(table)))
 
@@ -98,12 +98,12 @@ def test_a_bad_line_of_a_file_list_is_named(tmp_path: Path, text: str, message: 
     touch(tmp_path, "a.png")
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(InputError, match=message):
-        from_file_list(tmp_path / "list.txt")
+        from_file_list(tmp_path / "list.txt", must_exist=True)
 
 
 def test_a_missing_file_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dataset.file_list=.*none.txt: No such file"):
-        from_file_list(tmp_path / "none.txt")
+        from_file_list(tmp_path / "none.txt", must_exist=True)
 
 
 def test_a_scanned_path_takes_few_bytes(tmp_path: Path) -> None:
@@ -124,3 +124,12 @@ def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError, match="locked: Permission denied"):
         scan([tmp_path], (".png",))
+
+
+def test_folders_with_an_images_name_are_entered_dangling_links_listed_and_pipes_left_out(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").mkdir()
+    (tmp_path / "x.jpg" / "inside.png").touch()
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    table = scan([tmp_path], (".png",))
+    assert [table.relative(index) for index in range(len(table))] == ["link.png", "x.jpg/inside.png"]

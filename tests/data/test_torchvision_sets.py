@@ -58,7 +58,7 @@ def test_cifar10_is_read_from_its_pickles(config_of: Config, tmp_path: Path) -> 
     assert np.array_equal(sources.test.labels, labels[5])
     assert sources.pretrain.images.class_names == ("plane", "car", "bird", "cat")
     assert (sources.pretrain.name(39), sources.test.name(7)) == ("cifar10/train/39", "cifar10/test/7")
-    splits = build_splits(config_of("cifar10", root=tmp_path), log=lambda _: None)
+    splits = build_splits(config_of("cifar10", root=tmp_path), timeout_seconds=60, log=lambda _: None)
     assert [len(part) for part in (splits.pretrain, splits.selection, splits.test or ())] == [30, 10, 8]
 
 
@@ -94,7 +94,7 @@ def test_stl10_trains_on_the_unlabelled_images_and_selects_on_labelled_ones(conf
     assert sources.labelled.labels is not None
     assert sources.labelled.labels.tolist() == [0, 1, 2] * 4
     assert not sources.pretrain.has_labels
-    splits = build_splits(config_of("stl10", root=tmp_path), log=lambda _: None)
+    splits = build_splits(config_of("stl10", root=tmp_path), timeout_seconds=60, log=lambda _: None)
     assert [len(part) for part in (splits.pretrain, splits.train, splits.selection)] == [7, 9, 3]
     assert splits.train.images is splits.selection.images is not splits.pretrain.images
     assert splits.class_names == STL10_CLASSES

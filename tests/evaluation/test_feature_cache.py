@@ -12,6 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from byol_cli.data.bad_images import BadImages
 from byol_cli.data.images import ArrayImages
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.evaluator import Evaluator, Report
@@ -254,6 +255,7 @@ def splits() -> Splits:
         class_names=digits.class_names,
         fingerprint="",
         channels=1,
+        bad_images=BadImages(num_images=0, max_share=0, say=print),
     )
 
 
@@ -305,3 +307,21 @@ def test_features_that_would_fill_the_disk_are_not_kept(
     free.free += 1
     new_cache()(network(), part(), extraction)
     assert len(list((tmp_path / "features").iterdir())) == 1
+
+
+def test_features_with_missing_images_serve_only_where_such_are_skipped(
+    new_cache: Callable[..., FeatureCache], said: list[str]
+) -> None:
+    extraction = Extraction()
+    extraction.features[1] = torch.nan
+    skipping, strict = (
+        Subset(SimpleNamespace(fingerprint="same", skips_bad=skips), np.arange(3))  # type: ignore[arg-type]
+        for skips in (True, False)
+    )
+    new_cache()(network(), skipping, extraction)
+    kept = new_cache()(network(), skipping, extraction)
+    assert extraction.calls == 1
+    assert torch.equal(kept.isnan(), extraction.features.isnan())
+    assert said == ["1 of 3 images could not be read when their features were kept"]
+    new_cache()(network(), strict, extraction)
+    assert extraction.calls == 2

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from byol_cli.evaluation.features import extract_features, pixel_features, standardization
+from byol_cli.evaluation.features import (
+    extract_features,
+    missing_rows,
+    pixel_features,
+    standardization,
+    without_missing,
+)
+from byol_cli.schema.errors import InputError, TrainingFault
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -116,3 +123,43 @@ def test_standardised_features_have_mean_zero_and_root_mean_squared_length_four(
 def test_standardised_constant_features_are_zero() -> None:
     mean, factor = standardization(torch.full((5, 3), 2.0))
     assert torch.equal((torch.full((5, 3), 2.0) - mean) * factor, torch.zeros(5, 3))
+
+
+def images_with_missing_ones() -> torch.Tensor:
+    """The second and the ninth could not be read."""
+    some = images()
+    some[[1, 8]] = torch.nan
+    return some
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_what_could_not_be_read_has_no_features_and_touches_no_others(
+    backbone: nn.Module, autocast: torch.dtype | None
+) -> None:
+    """Even where a layer would make numbers of NaN, or spread it over the batch."""
+    odd = nn.Sequential(nn.Hardtanh(), backbone)
+    features = extract_features(odd, images_with_missing_ones().split(4), device="cpu", autocast=autocast)
+    whole = extract_features(odd, images().split(4), device="cpu", autocast=autocast)
+    assert missing_rows(features).nonzero().flatten().tolist() == [1, 8]
+    assert features[[1, 8]].isnan().all()
+    assert torch.equal(features[~missing_rows(features)], whole[~missing_rows(features)])
+
+
+def test_features_and_labels_of_missing_images_are_left_out() -> None:
+    pixels, labels = pixel_features([images_with_missing_ones()]), torch.arange(10)
+    kept, kept_labels = without_missing(pixels, labels)
+    assert kept_labels.tolist() == [0, 2, 3, 4, 5, 6, 7, 9]
+    assert torch.equal(kept, images().flatten(1)[kept_labels])
+    assert without_missing(images().flatten(1), labels)[1] is labels
+    assert without_missing(torch.empty(0, 3), torch.empty(0))[0].shape == (0, 3)
+    with pytest.raises(InputError, match="none of the 2 images to be measured on can be read"):
+        without_missing(pixels[[1, 8]], labels[[1, 8]])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_of_a_broken_network_are_no_fault_of_the_images(backbone: nn.Module, value: float) -> None:
+    with torch.no_grad():
+        next(backbone.parameters()).fill_(value)
+    for batch in (images(), images_with_missing_ones()):
+        with pytest.raises(TrainingFault, match="features are not finite"):
+            extract_features(backbone, batch.split(4), device="cpu", autocast=None)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -32,7 +32,7 @@ class Electric(Engine):
 @dataclass(frozen=True, kw_only=True)
 class Train:
     engine: Engine
-    wagons: int
+    wagons: Annotated[int, Range(low=0, cap=20)]
     colour: Literal["red", "green"]
     share: Probability
     lights: bool
@@ -56,10 +56,10 @@ GOOD: dict[str, Any] = {
 }
 
 
-def changed(path: str, value: object) -> dict[str, Any]:
+def changed(path: str | int, value: object) -> dict[str, Any]:
     values = {**GOOD, "engine": dict(GOOD["engine"])}
-    group, _, name = path.rpartition(".")
-    (values[group] if group else values)[name] = value
+    group, _, name = str(path).rpartition(".")
+    (values[group] if group else values)[name if isinstance(path, str) else path] = value
     return values
 
 
@@ -97,12 +97,19 @@ def test_what_was_loaded_loads_again_from_plain_values() -> None:
         ("engine.pressure", 0, "engine.pressure=0 must be above 0"),
         ("engine.pressure", math.inf, "engine.pressure=inf must be above 0"),
         ("engine.name", "diesel", "engine.name=diesel must be one of steam, electric"),
+        ("engine.name", ["steam"], "engine.name=[steam] must be one of steam, electric"),
+        ("engine.name", None, "engine.name=null must be one of steam, electric"),
         ("engine.volts", 5, "engine.volts belongs to engine=electric"),
         ("engine.presure", 5, "engine.presure: there is no such setting; did you mean pressure?"),
         ("zzz", 5, "zzz: there is no such setting"),
+        (7, 5, "7: there is no such setting"),
+        ("engine.pressure", 10**400, f"engine.pressure={10**400} must be a number"),
+        ("wagons", 21, "wagons=21 must be at most 20"),
+        ("wagons", -1, "wagons=-1 must be at least 0"),
+        ("wagons", 10**400, f"wagons={10**400} must be at most 20"),
     ],
 )
-def test_a_value_that_does_not_fit_is_named(path: str, value: object, message: str) -> None:
+def test_a_value_that_does_not_fit_is_named(path: str | int, value: object, message: str) -> None:
     with pytest.raises(InputError) as caught:
         load(Train, changed(path, value), OPTIONS)
     assert str(caught.value) == message
@@ -132,6 +139,19 @@ def test_a_range_holds_what_lies_between_its_ends(
 ) -> None:
     inside = (low < value or (low == value and not low_open)) and (value < high or (value == high and not high_open))
     assert (value in Range(low=low, high=high, low_open=low_open, high_open=high_open)) == inside
+
+
+@given(cap=st.integers(0, 100), value=st.integers(-10, 200) | st.floats() | st.just(10**400))
+def test_a_cap_is_named_only_where_it_is_passed(cap: int, value: float) -> None:
+    capped = Range(low=1, cap=cap)
+    assert (value in capped) == (1 <= value <= cap)
+    assert (capped.allowed_in_place_of(value) == f"at most {cap}") == (cap < value < math.inf)
+    assert capped.allowed_in_place_of(0 if cap else -1) == "at least 1"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_range_holds_what_is_not_finite(value: float) -> None:
+    assert value not in Range()
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))

@@ -15,6 +15,7 @@ from byol_cli.optim.build import build_optimizer
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.load import option_fields
 from byol_cli.training.loop import train
+from byol_cli.training.nonfinite import NonfiniteGuard
 from byol_cli.training.plan import TrainingPlan, make_plan
 from byol_cli.training.runtime import Runtime, resolve_runtime
 from byol_cli.training.state import SCHEDULE_FIELDS, TrainingState, build_state
@@ -68,9 +69,13 @@ class Setup:
             plan=self.plan,
             runtime=self.runtime,
             loss=regression_loss,
+            guard=self.guard(),
             after_step=after_step,
         )
         return figures
+
+    def guard(self) -> NonfiniteGuard:
+        return NonfiniteGuard(self.state, skips=False, device=self.runtime.device)
 
 
 def gradients(setup: Setup, batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[Tensor]]:
@@ -145,7 +150,15 @@ def test_learning_rate_and_tau_follow_the_plan() -> None:
         return True
 
     batches = iter([setup.views(n) for n in range(20)])
-    train(setup.state, batches, plan=setup.plan, runtime=setup.runtime, loss=regression_loss, after_step=after_step)
+    train(
+        setup.state,
+        batches,
+        plan=setup.plan,
+        runtime=setup.runtime,
+        loss=regression_loss,
+        guard=setup.guard(),
+        after_step=after_step,
+    )
     peak = 0.1 * 8 / 256
     assert rates[0] == 0
     assert rates[5] == pytest.approx(peak)
@@ -176,5 +189,13 @@ def test_no_step_waits_for_a_value_of_the_device(optimizer: str, monkeypatch: py
             loss.item()
         return len(steps) < 3
 
-    train(setup.state, iter(batches), plan=setup.plan, runtime=setup.runtime, loss=regression_loss, after_step=count)
+    train(
+        setup.state,
+        iter(batches),
+        plan=setup.plan,
+        runtime=setup.runtime,
+        loss=regression_loss,
+        guard=setup.guard(),
+        after_step=count,
+    )
     assert steps == [1, 2, 3]

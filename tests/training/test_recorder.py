@@ -9,13 +9,13 @@ from byol_cli.training.recorder import Recorder, read_json, read_metrics, write_
 
 
 def test_a_run_that_goes_on_drops_what_lies_past_its_checkpoint(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, start_step=0)
+    recorder = Recorder(tmp_path, start_step=0, say=print)
     for step in (1, 2, 3):
         recorder.record(step, {"train/loss": float(step)})
     recorder.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "train/lo')  # cut off in writing
-    recorder = Recorder(tmp_path, start_step=2)
+    recorder = Recorder(tmp_path, start_step=2, say=print)
     recorder.record(3, {"train/loss": 30.0})
     recorder.close()
     rows = [(row["step"], row["train/loss"]) for row in read_metrics(tmp_path / "metrics.jsonl")]
@@ -23,7 +23,7 @@ def test_a_run_that_goes_on_drops_what_lies_past_its_checkpoint(tmp_path: Path) 
 
 
 def test_tensorboard_reads_scalars_and_pictures(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, start_step=0)
+    recorder = Recorder(tmp_path, start_step=0, say=print)
     recorder.record(5, {"train/loss": 0.5, "gauges/feature_std": 1.0})
     recorder.picture("views", torch.rand(3, 8, 8))
     recorder.close()

@@ -1,0 +1,91 @@
+"""Whether the tensors that a checkpoint claims are those of the networks in its configuration.
+
+The networks are built without memory (on torch's meta device), from parts of this package and of timm alone.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from byol_cli.model.backbones import build_backbone
+from byol_cli.model.byol import OnlineNetwork, TargetNetwork, build_networks
+from byol_cli.model.refusal import refusing
+from byol_cli.optim.parameter_groups import parameter_groups
+from byol_cli.schema.command import TrainConfig
+from byol_cli.schema.errors import InputError
+from byol_cli.schema.load import option_fields
+from byol_cli.schema.model import CustomConfig, SmallResNetConfig
+from byol_cli.training.claims import TensorClaim
+
+_SHOWN = 3
+
+
+def check_networks(skeleton: dict[str, Any], config: TrainConfig) -> None:
+    """Compare names, shapes and number formats of the weights, and the shapes of what the optimiser remembers.
+
+    Not for a backbone that is code of its own: it is not imported before it is named on the command line.
+
+    Raises:
+        InputError: the networks cannot be built, or are others than the checkpoint's.
+    """
+    if isinstance(config.backbone, CustomConfig):
+        return
+    if isinstance(config.backbone, SmallResNetConfig) and sum(config.backbone.blocks) > len(skeleton["online"]):
+        raise InputError("its config asks for more blocks than there are weights for")
+    online, target = _networks(config, in_channels=skeleton["channels"])
+    for name, network in (("online", online), ("target", target)):
+        differences = _differences(skeleton[name], network)
+        if differences:
+            more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+            raise InputError(f"its config is of another architecture than {'; '.join(differences[:_SHOWN])}{more}")
+    _check_optimizer(skeleton["optimizer"], online)
+
+
+def _networks(config: TrainConfig, *, in_channels: int) -> tuple[OnlineNetwork, TargetNetwork]:
+    make_backbone = partial(
+        build_backbone,
+        in_channels=in_channels,
+        image_size=config.augmentation.image_size,
+        **option_fields(config.backbone, without=("weights",)),
+    )
+    with (
+        torch.device("meta"),
+        torch.random.fork_rng(devices=[]),
+        refusing("the networks of its config cannot be built"),
+    ):
+        return build_networks(
+            make_backbone,
+            hidden_dim=config.head.hidden_dim,
+            output_dim=config.head.output_dim,
+            with_predictor=config.head.predictor,
+        )
+
+
+def _differences(claimed: dict[str, TensorClaim], network: nn.Module) -> list[str]:
+    """In words; `network` is what the configuration makes."""
+    expected = {name: TensorClaim(value.dtype, tuple(value.shape)) for name, value in network.state_dict().items()}
+    return [
+        f"{name} ({_described(claimed.get(name))}, by its config {_described(expected.get(name))})"
+        for name in [*expected, *(name for name in claimed if name not in expected)]
+        if claimed.get(name) != expected.get(name)
+    ]
+
+
+def _described(claim: TensorClaim | None) -> str:
+    return f"{claim.dtype} of shape {claim.shape}" if claim else "none"
+
+
+def _check_optimizer(claimed: dict[str, Any], online: OnlineNetwork) -> None:
+    groups = [
+        group["params"]
+        for group in parameter_groups(online, weight_decay=0, decay_bias_and_norm=False, adapt_bias_and_norm=False)
+    ]
+    if [len(group["params"]) for group in claimed["param_groups"]] != [len(group) for group in groups]:
+        raise InputError("its optimizer is of other parameters than its networks have")
+    parameters = [parameter for group in groups for parameter in group]
+    for number, entries in claimed["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, TensorClaim) and value.shape not in ((), tuple(parameters[number].shape)):
+                raise InputError(f"its optimizer's {name} of shape {value.shape} belongs to no such parameter")

@@ -1,0 +1,37 @@
+"""Out of memory: one line that says which setting to change, and to what."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from byol_cli.schema.errors import TrainingFault
+from byol_cli.schema.trainer import TrainerConfig
+
+# torch's words where the processor's memory is short; there is no exception class for it.
+_CPU_MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+
+
+@contextmanager
+def memory_faults(trainer: TrainerConfig) -> Iterator[None]:
+    """An allocation that fails in here becomes a TrainingFault."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingFault(f"out of memory: {remedy(trainer)}") from error
+    except RuntimeError as error:
+        if not any(message in str(error) for message in _CPU_MESSAGES):
+            raise
+        raise TrainingFault(f"out of memory: {remedy(trainer)}") from error
+
+
+def remedy(trainer: TrainerConfig) -> str:
+    """What needs less: the next larger number of parts that the batch can be split into, or else smaller images."""
+    batch = trainer.batch_size
+    for parts in range(trainer.accumulation_steps + 1, batch // 2 + 1):
+        if batch % parts == 0:
+            return (
+                f"trainer.accumulation_steps={parts} splits the batch of {batch} into parts of {batch // parts} "
+                f"(now {batch // trainer.accumulation_steps}), which BatchNorm then sees one at a time"
+            )
+    return f"trainer.batch_size below {batch}, a smaller backbone or a smaller augmentation.image_size needs less"
