@@ -101,7 +101,15 @@ def product(turn: Turn, *, words: Sequence[str], steps: int, saves: str) -> None
         batches = itertools.repeat((views[0], views[1]))
         turn()
         try:
-            train(run.state, batches, plan=run.plan, runtime=run.runtime, loss=run.loss, guard=guard, after_step=after_step)
+            train(
+                run.state,
+                batches,
+                plan=run.plan,
+                runtime=run.runtime,
+                loss=run.loss,
+                guard=guard,
+                after_step=after_step,
+            )
         finally:
             saver.close()
 
