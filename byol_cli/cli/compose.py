@@ -1,6 +1,7 @@
 """From the words on the command line to a checked configuration, or one line that says what is wrong with them."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -84,9 +85,14 @@ def load_config(schema: type[T], composed: DictConfig) -> T:
 
 
 def quoted(value: object) -> str:
-    """`value` as Hydra's override grammar takes it whatever is in it."""
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    """`value` as Hydra's override grammar takes it whatever is in it: backslashes count before quotes alone."""
+    text = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), str(value))
     return f'"{text}"'
+
+
+def literally(value: object) -> str:
+    """`quoted`, for a setting in which OmegaConf would resolve `${...}`."""
+    return quoted(str(value).replace("${", "\\${"))
 
 
 def one_line(error: Exception) -> str:

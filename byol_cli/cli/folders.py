@@ -52,27 +52,40 @@ class RunLock:
             import fcntl  # late: Windows has none
         except ImportError:
             return self
-        try:
-            self._file = open(self._path, "a+")
-        except OSError as error:
-            raise InputError(f"{self._field}={self._run_dir} cannot be written to: {error.strerror}") from None
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            self._file.seek(0)
-            holder = self._file.read().strip() or "another process"
-            self._file.close()
-            raise LockedFolder(f"{self._field}={self._run_dir} is being written by {holder}") from None
-        except OSError as error:
-            self._say(
-                f"warning: {self._run_dir}: its file system has no locks ({error.strerror}): "
-                "see to it that no other process writes there"
-            )
+        while True:
+            self._file = self._opened()
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                self._file.seek(0)
+                holder = self._file.read().strip() or "another process"
+                self._file.close()
+                raise LockedFolder(f"{self._field}={self._run_dir} is being written by {holder}") from None
+            except OSError as error:
+                self._say(
+                    f"warning: {self._run_dir}: its file system has no locks ({error.strerror}): "
+                    "see to it that no other process writes there"
+                )
+            if self._is_in_place():
+                break
+            self._file.close()  # whoever held it before has removed it meanwhile
         with suppress(OSError):  # on a full disk it is held without a name in it
             self._file.truncate(0)
             self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             self._file.flush()
         return self
+
+    def _opened(self) -> TextIO:
+        try:
+            return open(self._path, "a+")  # closed in __exit__
+        except OSError as error:
+            raise InputError(f"{self._field}={self._run_dir} cannot be written to: {error.strerror}") from None
+
+    def _is_in_place(self) -> bool:
+        try:
+            return self._file is not None and os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -25,23 +25,25 @@ AUTO = "auto"
 
 # What leaves the run's course alone. Where the images lie is no matter: they are compared by their fingerprint. What
 # trainer.precision comes to is compared when the device is known.
-HARMLESS_GROUPS = ("evaluation.", "resume")
+HARMLESS_GROUP = "evaluation."
 HARMLESS = frozenset(
-    "name trainer.device trainer.precision trainer.num_workers trainer.worker_timeout_seconds trainer.log_every_steps "
-    "trainer.gauges_every_steps trainer.probe_every_epochs trainer.probe_max_images trainer.probe_neighbors "
-    "trainer.probe_temperature trainer.checkpoint_every_steps trainer.checkpoint_every_minutes trainer.keep_last "
-    "trainer.keep_every trainer.max_failed_saves trainer.on_collapse trainer.on_nonfinite trainer.max_nonfinite "
-    "dataset.root dataset.file_list dataset.test_root dataset.labels_csv dataset.download dataset.cache "
-    "dataset.cache_dir dataset.on_bad_image dataset.max_bad_images".split()
+    "name resume resume_force trainer.device trainer.precision trainer.num_workers "
+    "trainer.worker_timeout_seconds trainer.log_every_steps trainer.gauges_every_steps "
+    "trainer.probe_every_epochs trainer.probe_max_images trainer.probe_neighbors trainer.probe_temperature "
+    "trainer.checkpoint_every_steps trainer.checkpoint_every_minutes trainer.keep_last trainer.keep_every "
+    "trainer.max_failed_saves trainer.on_collapse trainer.on_nonfinite trainer.max_nonfinite dataset.root "
+    "dataset.file_list dataset.test_root dataset.labels_csv dataset.download dataset.cache dataset.cache_dir "
+    "dataset.on_bad_image dataset.max_bad_images".split()
 )
 FACTORY, CACHE_DIR = "backbone.factory", "dataset.cache_dir"
 SHOWN = 4  # differences that a message names
 
 
 def requested_run(words: Sequence[str]) -> str | None:
-    """What `resume=` says: a run folder, "auto" or nothing."""
-    values = [override.value() for override in parse_overrides(words) if override.key_or_group == "resume"]
-    return None if not values or values[-1] is None else str(values[-1])
+    """What `resume=` says: a run folder, "auto" or nothing. A folder may be called what reads as a number."""
+    said = [override for override in parse_overrides(words) if override.key_or_group == "resume"]
+    value = said[-1].value() if said else None
+    return value if value is None or isinstance(value, str) else (said[-1].input_line or "").partition("=")[2]
 
 
 def is_forced(words: Sequence[str]) -> bool:
@@ -99,7 +101,8 @@ def asked_config(stored: TrainConfig, words: Sequence[str], *, composed: TrainCo
         return replace(composed, name=stored.name, resume=None, resume_force=False)
     values = plain(stored)
     for override in parse_overrides(words):
-        if not override.key_or_group.startswith(("resume", "hydra")):
+        key = override.key_or_group
+        if key not in ("resume", "resume_force") and not key.startswith(("hydra.", "hydra/")):
             _set(values, override)
     return load(TrainConfig, values, OPTIONS)
 
@@ -128,7 +131,7 @@ def refuse_what_is_not_named_again(stored: TrainConfig, words: Sequence[str]) ->
     said = {override.key_or_group: override.value() for override in parse_overrides(words)}
     for key, value, reason in named_again(stored):
         if said.get(key) != value:
-            raise InputError(f"this run {reason}: name it again by {key}={value} if you trust it")
+            raise InputError(f"this run {reason}: name it again by {shlex.quote(_typed(key, value))} if you trust it")
 
 
 def named_again(stored: TrainConfig) -> Iterator[tuple[str, str, str]]:
@@ -144,7 +147,7 @@ def named_again(stored: TrainConfig) -> Iterator[tuple[str, str, str]]:
 
 def is_harmless(key: str) -> bool:
     """Whether a change of this setting leaves the run's course alone."""
-    return key in HARMLESS or key.startswith(HARMLESS_GROUPS)
+    return key in HARMLESS or key.startswith(HARMLESS_GROUP)
 
 
 def differences(old: Any, new: Any, *, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -160,7 +163,7 @@ def unfinished_runs(config: TrainConfig, folder: Path) -> list[Path]:
     """The runs in `folder` on the course of `config` that are not done, newest first."""
     runs = []
     for run_dir in folder.iterdir() if folder.is_dir() else ():
-        if not holds_run(run_dir) or _is_done(run_dir):
+        if not holds_run(run_dir) or summary_if_done(run_dir):
             continue
         try:
             stored = config_in(run_dir)
@@ -171,11 +174,13 @@ def unfinished_runs(config: TrainConfig, folder: Path) -> list[Path]:
     return sorted(runs, key=_last_written, reverse=True)
 
 
-def _is_done(run_dir: Path) -> bool:
+def summary_if_done(run_dir: Path) -> dict[str, Any] | None:
+    """The summary of a run that has come to its end."""
     try:
-        return bool(json.loads((run_dir / "summary.json").read_bytes())["status"] == "done")
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: the run writes it anew at its end
-        return False
+        summary = json.loads((run_dir / "summary.json").read_bytes())
+    except (OSError, ValueError, RecursionError):  # none yet, or damaged: the run writes it anew at its end
+        return None
+    return summary if isinstance(summary, dict) and summary.get("status") == "done" else None
 
 
 def _last_written(run_dir: Path) -> float:
@@ -195,10 +200,16 @@ def _set(values: dict[str, Any], change: Override) -> None:
 
 def resume_command(run_dir: Path, config: TrainConfig) -> str:
     """The line to type to go on with the run in `run_dir`."""
-    words = [("resume", str(run_dir)), *((key, value) for key, value, _ in named_again(config))]
-    return shlex.join(["byol-train", *(f"{key}={_typed(value)}" for key, value in words)])
+    folder = "./auto" if str(run_dir) == AUTO else str(run_dir)
+    words = [("resume", folder), *((key, value) for key, value, _ in named_again(config))]
+    return shlex.join(["byol-train", *(_typed(key, value) for key, value in words)])
 
 
-def _typed(value: str) -> str:
-    plain_text = not set(value) & set("=,[]{}() '\"\\$")
-    return value if plain_text else quoted(value)
+def _typed(key: str, value: str) -> str:
+    """`key=value`, the value in quotes where it would be read as anything but itself."""
+    try:
+        (override,) = parse_overrides([f"{key}={value}"])
+        plain_text = override.value() == value and "${" not in value
+    except (InputError, ValueError):
+        plain_text = False
+    return f"{key}={value if plain_text else quoted(value)}"

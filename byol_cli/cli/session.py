@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from byol_cli.cli.command import DONE, INTERRUPTED, Outcome
-from byol_cli.cli.resume import checked_config, config_in, resume_command, stored_config
+from byol_cli.cli.resume import checked_config, config_in, resume_command, stored_config, summary_if_done
 from byol_cli.evaluation.evaluator import Evaluator
 from byol_cli.evaluation.probe import OnlineProbe
 from byol_cli.schema.command import TrainConfig
@@ -22,7 +22,7 @@ from byol_cli.training.interrupt import Interrupted, StopRequest
 from byol_cli.training.machine import differences, versions
 from byol_cli.training.memory import memory_faults
 from byol_cli.training.pretrain import TrainingResult, pretrain
-from byol_cli.training.recorder import read_json, write_json, write_whole
+from byol_cli.training.recorder import write_json, write_whole
 from byol_cli.training.setup import Run, prepare
 
 NOTHING_YET = TrainingResult(images_per_second=None, selection_score=None)
@@ -47,8 +47,8 @@ def go_on(run_dir: Path, *, asked: Callable[[TrainConfig], TrainConfig], force: 
     Raises:
         InputError: this would be another run, or nothing in the folder can be gone on from.
     """
-    summary = read_json(run_dir / "summary.json")
-    if summary is not None and summary.get("status") == "done" and not force:
+    summary = summary_if_done(run_dir)
+    if summary is not None and not force:
         say(f"the run in {run_dir} is done; there is nothing left to do")
         return Outcome(DONE, score=score_of(summary.get("selection_score")))
     found = newest_good(run_dir, field="resume", say=say)

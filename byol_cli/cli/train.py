@@ -16,7 +16,7 @@ from byol_cli.cli.command import (
     run_hydra,
     run_job,
 )
-from byol_cli.cli.compose import quoted
+from byol_cli.cli.compose import literally
 from byol_cli.cli.folders import (
     LockedFolder,
     MissingFolders,
@@ -83,7 +83,7 @@ def resume(line: CommandLine, run_dir: Path, *, stop: StopRequest) -> int:
     if not holds_run(run_dir):
         raise InputError(f"resume={run_dir}: there is no run in that folder (no config.yaml)")
     composed = line.load(TrainConfig, line.words) if chooses_groups(line.words) else None
-    return run_one([], run_dir, lambda: resume_job(line.words, composed, run_dir, stop=stop), field="resume")
+    return go_on(line.words, composed, run_dir, stop=stop)
 
 
 def newest_or_fresh(line: CommandLine, *, stop: StopRequest) -> int:
@@ -95,15 +95,20 @@ def newest_or_fresh(line: CommandLine, *, stop: StopRequest) -> int:
     config = line.check(TrainConfig, composed)
     run_dir = Path(composed.hydra.run.dir)
     if holds_run(run_dir):
-        return resume(line, run_dir, stop=stop)
+        return go_on(line.words, config, run_dir, stop=stop)
     for candidate in unfinished_runs(config, run_dir.parent):
         try:
             print(f"resume=auto: {candidate}", flush=True)
-            return resume(line, candidate, stop=stop)
+            return go_on(line.words, config, candidate, stop=stop)
         except LockedFolder as error:
             print(f"{error}; it is left alone", flush=True)
     print("resume=auto: there is no unfinished run of these settings; this is a new one", flush=True)
     return fresh(line, stop=stop)
+
+
+def go_on(words: Sequence[str], composed: TrainConfig | None, run_dir: Path, *, stop: StopRequest) -> int:
+    """Go on with the run in `run_dir`; `composed` is what `words` give, where they are a whole command."""
+    return run_one([], run_dir, lambda: resume_job(words, composed, run_dir, stop=stop), field="resume")
 
 
 def run_one(argv: list[str], run_dir: Path, job: Callable[[], Outcome], *, field: str = "hydra.run.dir") -> int:
@@ -118,7 +123,7 @@ def run_one(argv: list[str], run_dir: Path, job: Callable[[], Outcome], *, field
 
     try:
         with RunLock(run_dir, field=field, say=warn):
-            run_hydra("train", [*argv, f"hydra.run.dir={quoted(run_dir)}"], task)
+            run_hydra("train", [*argv, f"hydra.run.dir={literally(run_dir)}"], task)
     finally:
         missing.remove_empty()
     return outcomes[0].exit_code
@@ -142,7 +147,7 @@ def sweep(line: CommandLine, *, stop: StopRequest) -> int:
         return outcome.score
 
     try:
-        run_hydra("train", [*line.argv, f"hydra.sweep.dir={quoted(folder)}"], task)
+        run_hydra("train", [*line.argv, f"hydra.sweep.dir={literally(folder)}"], task)
     except Interrupted:
         return INTERRUPTED
     finally:
@@ -159,14 +164,14 @@ def fresh_job(config: TrainConfig, run_dir: Path, *, stop: StopRequest) -> Outco
 
 
 def resume_job(words: Sequence[str], composed: TrainConfig | None, run_dir: Path, *, stop: StopRequest) -> Outcome:
-    """Go on with a run; `composed` is what `words` give, where they are a whole command."""
-    from byol_cli.cli.session import go_on
+    """Go on with a run. Torch is imported here."""
+    from byol_cli.cli import session
 
     def asked(stored: TrainConfig) -> TrainConfig:
         refuse_what_is_not_named_again(stored, words)
         return asked_config(stored, words, composed=composed)
 
-    return go_on(run_dir, asked=asked, force=is_forced(words), stop=stop)
+    return session.go_on(run_dir, asked=asked, force=is_forced(words), stop=stop)
 
 
 def warn(text: str) -> None:

@@ -103,7 +103,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             rows.append({**row, "step": int(row["step"])})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise InputError(f"{path}: line {number} is damaged; no run can go on from it") from None
     return rows
 
