@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from byol_cli.training.digests import digest_file, listed_digests, sha256_of
+from byol_cli.training.digests import digest_file, sha256_of
 
 LAST, BEST = "last.pt", "best.pt"
 _STEP_FILE = re.compile(r"step_(\d+)\.pt")
@@ -31,6 +31,7 @@ class CheckpointFolder:
         """Keep the newest `keep_last` checkpoints, and for good those of steps that are multiples of `keep_every`."""
         self.folder = folder
         self._keep_last, self._keep_every = keep_last, keep_every
+        self._digests: dict[str, str] = {}  # of the files that have these names now
 
     def begin(self, *, start_step: int) -> None:
         """Clear away what was cut off in writing, and set aside the damaged files of steps that are taken again.
@@ -42,9 +43,16 @@ class CheckpointFolder:
         for step, path in step_files(self.folder):
             if step > start_step:
                 path.rename(path.with_name(f"{path.name}{_DAMAGED}"))
+        for digests in self.folder.glob("step_*.pt.sha256"):
+            if not digests.with_suffix("").exists():
+                digests.unlink()
+        self._remove_old()
+        self._digests = {name: sha256_of(self.folder / name) for name in (LAST, BEST) if (self.folder / name).is_file()}
 
     def write(self, checkpoint: dict[str, Any], *, best: bool) -> None:
         """Write the file of its step; each name is at all times absent, the old file or the new one.
+
+        The step's own name comes last: a run that dies before goes on from the step file before, and repeats this one.
 
         Raises:
             OSError: it cannot be written; what was there before is still there.
@@ -53,23 +61,29 @@ class CheckpointFolder:
         path = self.folder / f"step_{checkpoint['step']:08d}.pt"
         unfinished = path.with_name(f"{path.name}{_UNFINISHED}")
         try:
-            with unfinished.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_synced(unfinished, checkpoint)
             digest = sha256_of(unfinished)
-            _publish(unfinished, path, digest)
-        except RuntimeError as error:  # torch's word for a write that failed while it closed the archive
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
+            for name in [*([BEST] if best else []), LAST]:
+                self._publish(_another_name(unfinished, self.folder / f"{name}{_UNFINISHED}"), name, digest)
+            self._publish(unfinished, path.name, digest)
         finally:
             with suppress(OSError):  # on a mount that has vanished nothing can be removed either
                 unfinished.unlink(missing_ok=True)
-        for name in [LAST, *([BEST] if best else [])]:
-            _publish(_another_name(path, self.folder / f"{name}{_UNFINISHED}"), self.folder / name, digest)
         _sync_folder(self.folder)
         self._remove_old()
+
+    def _publish(self, unfinished: Path, name: str, digest: str) -> None:
+        """Give a whole file its name, its digest first; for a crash in between that of the file before is listed too."""
+        before = self._digests.get(name)
+        digests = digest_file(self.folder / name)
+        draft = digests.with_name(f"{digests.name}{_UNFINISHED}")
+        with draft.open("w") as file:
+            file.writelines(f"{listed}  {name}\n" for listed in [digest, *([before] if before else [])])
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, digests)
+        os.replace(unfinished, self.folder / name)
+        self._digests[name] = digest
 
     def _remove_old(self) -> None:
         every = self._keep_every
@@ -77,6 +91,7 @@ class CheckpointFolder:
         for path in passing[self._keep_last :]:
             path.unlink()
             digest_file(path).unlink(missing_ok=True)
+            self._digests.pop(path.name, None)
 
 
 def step_files(folder: Path) -> list[tuple[int, Path]]:
@@ -85,16 +100,16 @@ def step_files(folder: Path) -> list[tuple[int, Path]]:
     return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
 
 
-def _publish(unfinished: Path, path: Path, digest: str) -> None:
-    """Name a whole file `path`, its digest first; the one before is listed too, for a crash in between."""
-    digests = digest_file(path)
-    draft = digests.with_name(f"{digests.name}{_UNFINISHED}")
-    with draft.open("w") as file:
-        file.writelines(f"{listed}  {path.name}\n" for listed in [digest, *listed_digests(path)[:1]])
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, digests)
-    os.replace(unfinished, path)
+def _write_synced(path: Path, checkpoint: dict[str, Any]) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except RuntimeError as error:  # torch's word for a write that failed while it closed the archive
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _another_name(path: Path, other: Path) -> Path:
