@@ -73,7 +73,7 @@ class CheckpointFolder:
         self._remove_old()
 
     def _publish(self, unfinished: Path, name: str, digest: str) -> None:
-        """Give a whole file its name, its digest first; for a crash in between that of the file before is listed too."""
+        """Give a whole file its name, its digest first; for a crash in between that of the file before is listed."""
         before = self._digests.get(name)
         digests = digest_file(self.folder / name)
         draft = digests.with_name(f"{digests.name}{_UNFINISHED}")
