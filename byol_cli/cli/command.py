@@ -3,7 +3,9 @@
 The configuration is composed and checked before Hydra takes over, so that a wrong value makes no folder.
 """
 
+import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -23,6 +25,8 @@ from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.schema.load import CONFIG_DIR
 
 T = TypeVar("T")
+
+_NOT_PRINTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # line ends, and what a terminal obeys
 
 DONE, BUG, REFUSED, FAULT, INTERRUPTED, KILLED = 0, 1, 2, 3, 75, 130
 
@@ -69,7 +73,12 @@ class CommandLine:
 
     def compose(self, words: Sequence[str]) -> DictConfig:
         """What Hydra makes of the overrides `words`; raises InputError."""
-        return compose_config(self.config_name, words, config_dir=self._arguments.config_dir)
+        composed = compose_config(self.config_name, words, config_dir=self._arguments.config_dir)
+        if composed.hydra.job.chdir:
+            raise InputError(
+                "hydra.job.chdir=true: paths would mean other files than where they were typed; leave it out"
+            )
+        return composed
 
     def load(self, schema: type[T], words: Sequence[str]) -> T:
         """Compose and check; raises InputError."""
@@ -89,14 +98,23 @@ def guarded(program: str, body: Callable[[], int]) -> int:
         return complain(program, Outcome(REFUSED, message=str(error)))
     except (HydraException, OmegaConfBaseException) as error:
         return complain(program, Outcome(REFUSED, message=one_line(error)))
+    except OSError as error:
+        return complain(program, too_long(error))
     except KeyboardInterrupt:
         return complain(program, Outcome(KILLED, message="interrupted"))
+
+
+def too_long(error: OSError) -> Outcome:
+    """A name that no file can have, wherever a command first meets it; any other error is raised again."""
+    if error.errno != errno.ENAMETOOLONG:
+        raise error
+    return Outcome(REFUSED, message=f"{str(error.filename)[:80]}...: {error.strerror}")
 
 
 def complain(program: str, outcome: Outcome) -> int:
     """Print why the job did not succeed; returns its exit code."""
     if outcome.message:
-        print(f"{program}: {outcome.message}", file=sys.stderr, flush=True)
+        print(f"{program}: {_NOT_PRINTED.sub(' ', outcome.message)}", file=sys.stderr, flush=True)
     return outcome.exit_code
 
 
@@ -118,6 +136,8 @@ def run_job(program: str, job: Callable[[], Outcome], *, contain_bugs: bool = Fa
         outcome = Outcome(REFUSED, message=str(error))
     except TrainingFault as error:
         outcome = Outcome(FAULT, message=str(error))
+    except OSError as error:
+        outcome = too_long(error)
     except Exception as error:
         if not contain_bugs:
             raise

@@ -45,8 +45,8 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
     for word in words:
         try:
             parsed += OverridesParser.create().parse_overrides([word])
-        except OverrideParseException:
-            raise InputError(f"{word}: cannot be read as setting=value; {QUOTING}") from None
+        except (OverrideParseException, ValueError):  # ValueError: a number of thousands of digits
+            raise InputError(f"{word[:200]}: cannot be read as setting=value; {QUOTING}") from None
     return parsed
 
 
@@ -68,7 +68,7 @@ def compose_config(config_name: str, words: Sequence[str], *, config_dir: str | 
             return compose(config_name, overrides=[*search, *overrides], return_hydra_config=True)
     except MissingConfigException as error:
         raise InputError(_missing_option(error)) from None
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: such as hydra=1, ~group=[]
         raise InputError(one_line(error)) from None
 
 

@@ -19,7 +19,6 @@ from byol_cli.cli.command import (
 from byol_cli.cli.compose import literally
 from byol_cli.cli.folders import (
     LockedFolder,
-    MissingFolders,
     RunLock,
     holds_run,
     make_folder,
@@ -37,6 +36,7 @@ from byol_cli.cli.resume import (
     unfinished_runs,
 )
 from byol_cli.cli.sweep import Sweep, refuse_sweep
+from byol_cli.data.missing_folders import MissingFolders
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.training.interrupt import Interrupted, StopRequest
@@ -115,13 +115,13 @@ def run_one(argv: list[str], run_dir: Path, job: Callable[[], Outcome], *, field
     """Hand one job to Hydra, in `run_dir`; a refused one leaves no folder behind."""
     outcomes: list[Outcome] = []
     missing = MissingFolders(run_dir)
-    make_folder(run_dir, field=field)
 
     def task(_: DictConfig) -> float:
         outcomes.append(run_job(PROGRAM, job))
         return outcomes[-1].score
 
     try:
+        make_folder(run_dir, field=field)
         with RunLock(run_dir, field=field, say=warn):
             run_hydra("train", [*argv, f"hydra.run.dir={literally(run_dir)}"], task)
     finally:

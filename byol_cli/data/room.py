@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from byol_cli.schema.errors import InputError
+
 _MACHINE = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -14,6 +16,14 @@ def available_memory() -> int:
         return machine
     used = int((_CGROUP / "memory.current").read_text()) - _table(_CGROUP / "memory.stat")["inactive_file"]
     return max(0, min(machine, int(limit.read_text()) - used))
+
+
+def refuse_more_than_there_is(num_bytes: int, *, what: str) -> None:
+    """Refuse what would not fit into memory, where Linux tells how much there is; raises InputError, naming `what`."""
+    if _MACHINE.is_file() and num_bytes > available_memory():
+        raise InputError(
+            f"{what} take {num_bytes / 1e9:,.1f} GB, of memory {available_memory() / 1e9:,.1f} GB are free"
+        )
 
 
 def _table(path: Path) -> dict[str, int]:

@@ -10,6 +10,7 @@ from torchvision.datasets import CIFAR10, CIFAR100, STL10
 
 from byol_cli.data.images import ArrayImages
 from byol_cli.data.labels import describe
+from byol_cli.data.missing_folders import MissingFolders
 from byol_cli.data.sources import Sources, whole
 from byol_cli.schema.dataset import TorchvisionConfig
 from byol_cli.schema.errors import InputError
@@ -83,10 +84,12 @@ def root_of(config: TorchvisionConfig) -> Path:
 
 def _fetched(read: Callable[[], T], title: str, config: TorchvisionConfig, *, folder: str) -> T:
     """What `read` returns; what torchvision and the network raise becomes one line."""
+    missing = MissingFolders(root_of(config))
     try:
         return read()
     except (RuntimeError, OSError, EOFError) as error:
         if config.download:
+            missing.remove_empty()
             reason = " ".join(str(error).split())
             raise InputError(f"dataset.root={config.root}: fetching {title} failed: {reason}") from error
         state = "is damaged" if (root_of(config) / folder).is_dir() else "is not there"

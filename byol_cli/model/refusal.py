@@ -18,7 +18,7 @@ def refusing(what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{what}: {reason} ({Path(place.filename).name}:{place.lineno})") from error

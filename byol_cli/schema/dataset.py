@@ -3,8 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from byol_cli.schema.constraints import Count, Fraction, Positive, Probability, Range, Seed, UnitInterval
+from byol_cli.schema.constraints import Count, Fraction, ImageSide, Probability, Range, Seed, UnitInterval
 from byol_cli.schema.errors import InputError
+
+Std = Annotated[float, Range(low=1e-3, high=1)]
+"""Of values in [0, 1]: below a quarter of a grey level there is nothing to tell apart."""
+
+NumChannels = Annotated[int, Range(low=1, cap=64)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,11 +17,11 @@ class DatasetConfig:
     """What every data set has. `channels=null` keeps the images' own count."""
 
     name: str
-    channels: Count | None
+    channels: NumChannels | None
     labels: Literal["auto", "folders", "none"]
     normalization: Literal["auto", "imagenet", "cifar10", "cifar100", "stl10", "none", "fixed"]
     mean: list[Probability] | None
-    std: list[Positive] | None
+    std: list[Std] | None
     selection_fraction: Fraction
     split_seed: Seed
 
@@ -32,7 +37,7 @@ class DatasetConfig:
 class DigitsConfig(DatasetConfig):
     """scikit-learn's 1,797 handwritten digits of 8x8 pixels, enlarged to `image_size`."""
 
-    image_size: Annotated[int, Range(low=8)]
+    image_size: Annotated[int, Range(low=8, cap=256)]
     test_fraction: Fraction
 
 
@@ -46,7 +51,7 @@ class FilesConfig(DatasetConfig):
     on_bad_image: Literal["fail", "skip"]
     max_bad_images: UnitInterval
     cache: Literal["ram", "disk"] | None
-    cache_short_side: Count
+    cache_short_side: ImageSide
     cache_dir: str
 
     @property
@@ -98,7 +103,7 @@ class SyntheticConfig(DatasetConfig):
     """Random images for benchmarks; it has no labels and nothing to learn."""
 
     num_images: Count
-    image_size: Annotated[int, Range(low=8)]
+    image_size: ImageSide
 
 
 DATASETS: dict[str, type[DatasetConfig]] = {

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from byol_cli.schema.constraints import Count, Positive, Range
+from byol_cli.schema.constraints import Count, Factor, NumWorkers, Range, Temperature
 from byol_cli.schema.errors import InputError
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -32,18 +32,18 @@ class TrainerConfig:
     channels_last: bool
     compile: bool
     compile_mode: Literal["default", "reduce-overhead", "max-autotune"]
-    clip_grad_norm: Positive | None
+    clip_grad_norm: Factor | None
     deterministic: bool
-    num_workers: Annotated[int, Range(low=0, high=1024)] | None
-    worker_timeout_seconds: Positive
+    num_workers: NumWorkers | None
+    worker_timeout_seconds: Annotated[float, Range(low=1, cap=10**6)]
     log_every_steps: Count
     gauges_every_steps: Count
     probe_every_epochs: Count
     probe_max_images: Count
     probe_neighbors: Count
-    probe_temperature: Positive
+    probe_temperature: Temperature
     checkpoint_every_steps: Count | None
-    checkpoint_every_minutes: Positive
+    checkpoint_every_minutes: Annotated[float, Range(low=0, low_open=True, cap=10**6)]
     keep_last: Count
     keep_every: Count | None
     max_failed_saves: Count

@@ -15,6 +15,7 @@ from byol_cli.data.cache import CachedImages
 from byol_cli.data.centre_crops import evaluation_batches, is_missing
 from byol_cli.data.images import ArrayImages
 from byol_cli.data.normalization import resolve_normalization
+from byol_cli.data.room import refuse_more_than_there_is
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.data.worker_count import available_cores, remedy_for_waiting
 from byol_cli.losses import LOSSES
@@ -155,6 +156,8 @@ def prepare(
     splits = build_splits(config.dataset, timeout_seconds=config.trainer.worker_timeout_seconds, log=say)
     config.augmentation.check_channels(splits.channels)
     plan = make_plan(config, len(splits.pretrain))
+    if not runtime.on_gpu:
+        refuse_views_without_room(config, channels=splits.channels)
     if checkpoint is None:
         mean, std = resolve_normalization(config.dataset, splits.pretrain)
     else:
@@ -200,4 +203,13 @@ def prepare(
             log=say,
         ),
         resumed_metrics=checkpoint["metrics"] if checkpoint else {},
+    )
+
+
+def refuse_views_without_room(config: TrainConfig, *, channels: int) -> None:
+    """Both views of a forward pass, float32, must fit into memory; raises InputError."""
+    size, batch = config.augmentation.image_size, config.trainer.batch_size // config.trainer.accumulation_steps
+    refuse_more_than_there_is(
+        2 * 4 * batch * channels * size**2,
+        what=f"the views of {batch} images at a time (trainer.batch_size, augmentation.image_size={size})",
     )

@@ -105,9 +105,10 @@ class Watch:
         what = "the loss or its gradient is not finite" if count else "weights are not finite"
         total = self.metrics[NONFINITE] = self.metrics.get(NONFINITE, 0) + max(count, 1)
         self.saver.look_back()
+        narrow = "" if self.run.runtime.precision == "fp32" else "trainer.precision=fp32, "
         if policy == "stop" or (policy == "skip" and broken):
             raise TrainingFault(
-                f"step {step}: {what}; try a lower optimizer.lr, or trainer.on_nonfinite=rollback; "
+                f"step {step}: {what}; try a lower optimizer.lr, {narrow}or trainer.on_nonfinite=rollback; "
                 f"{self.saver.last_good()}"
             )
         if total > trainer.max_nonfinite:

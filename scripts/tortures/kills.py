@@ -106,7 +106,7 @@ def torture(overrides: Sequence[str], folder: Path, *, plan: Plan, launch: Launc
                 if in_writes and strike(victim, tally, in_write=in_writes[-1], startup=startup, rng=rng):
                     in_writes.pop()
                     bar.update()
-                else:
+                elif not victim.is_done():  # else it was done just when it was to be killed
                     victim.run_to_end()
             if len(in_writes) == before:
                 raise ChildProcessError("a run was over before it could be killed: make it longer, or write more often")
