@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from byol_cli.cli.command import CommandLine, Outcome, guarded, run_hydra, run_job
+from byol_cli.cli.streams import unbreakable_streams
 from byol_cli.cli.sweep import refuse_sweep
 from byol_cli.schema.command import EvalConfig
 from byol_cli.schema.errors import InputError
@@ -15,7 +16,8 @@ PROGRAM = "byol-eval"
 
 def main() -> None:
     """The console script."""
-    sys.exit(guarded(PROGRAM, lambda: evaluate(sys.argv[1:])))
+    with unbreakable_streams():
+        sys.exit(guarded(PROGRAM, lambda: evaluate(sys.argv[1:])))
 
 
 def evaluate(argv: list[str]) -> int:

@@ -1,7 +1,6 @@
 """One run from its configuration to its figures. Imported late: torch comes with it."""
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.schema.load import plain
 from byol_cli.training.checkpoint_search import newest_good
-from byol_cli.training.console import go_silent
 from byol_cli.training.interrupt import Interrupted, StopRequest
 from byol_cli.training.machine import differences, versions
 from byol_cli.training.memory import memory_faults
@@ -158,7 +156,4 @@ def write_folder_file(write: Callable[[], None]) -> None:
 
 def say(text: str) -> None:
     """Print for the person at the terminal, at once."""
-    try:
-        print(text, flush=True)
-    except OSError:
-        go_silent(sys.stdout)
+    print(text, flush=True)

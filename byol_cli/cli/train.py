@@ -1,5 +1,6 @@
 """`byol-train`: pre-train by BYOL, then measure what was learnt."""
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from byol_cli.cli.resume import (
     requested_run,
     unfinished_runs,
 )
+from byol_cli.cli.streams import unbreakable_streams
 from byol_cli.cli.sweep import Sweep, refuse_sweep
 from byol_cli.data.missing_folders import MissingFolders
 from byol_cli.schema.command import TrainConfig
@@ -46,7 +48,7 @@ PROGRAM = "byol-train"
 
 def main() -> None:
     """The console script."""
-    with StopRequest() as stop:
+    with unbreakable_streams(), StopRequest() as stop:
         sys.exit(guarded(PROGRAM, lambda: train(sys.argv[1:], stop=stop)))
 
 
@@ -108,7 +110,11 @@ def newest_or_fresh(line: CommandLine, *, stop: StopRequest) -> int:
 
 def go_on(words: Sequence[str], composed: TrainConfig | None, run_dir: Path, *, stop: StopRequest) -> int:
     """Go on with the run in `run_dir`; `composed` is what `words` give, where they are a whole command."""
-    return run_one([], run_dir, lambda: resume_job(words, composed, run_dir, stop=stop), field="resume")
+    try:
+        return run_one([], run_dir, lambda: resume_job(words, composed, run_dir, stop=stop), field="resume")
+    except Interrupted:
+        message = f"interrupted before a further step; go on by: {shlex.join([PROGRAM, *words])}"
+        return complain(PROGRAM, Outcome(INTERRUPTED, message=message))
 
 
 def run_one(argv: list[str], run_dir: Path, job: Callable[[], Outcome], *, field: str = "hydra.run.dir") -> int:
@@ -149,7 +155,7 @@ def sweep(line: CommandLine, *, stop: StopRequest) -> int:
     try:
         run_hydra("train", [*line.argv, f"hydra.sweep.dir={literally(folder)}"], task)
     except Interrupted:
-        return INTERRUPTED
+        return complain(PROGRAM, Outcome(INTERRUPTED, message="the sweep is interrupted; jobs that are done stay done"))
     finally:
         print(plan.finish(folder), flush=True)
     return plan.exit_code

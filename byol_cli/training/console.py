@@ -1,27 +1,15 @@
 """A bar where somebody watches, plain lines where a file or a log does."""
 
-import os
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
 
 from tqdm import tqdm
 
 
 def say(line: str) -> None:
     """Print a line without tearing a bar."""
-    try:
-        tqdm.write(line, file=sys.stderr)
-    except OSError:
-        go_silent(sys.stderr)
-
-
-def go_silent(stream: TextIO) -> None:
-    """Nobody reads any more (the terminal was closed, `| head` has seen enough): the run goes on without a word."""
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, stream.fileno())
-    os.close(silence)
+    tqdm.write(line, file=sys.stderr)
 
 
 class Progress:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -50,8 +50,10 @@ class StopRequest:
             self._finishing = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
-            _leave_at_once()
+        if self.requested:  # clearing up and saving are under way, which another Interrupted would tear
+            if number == signal.SIGINT:
+                _leave_at_once()
+            return
         self.requested = True
         if not self._finishing:
             raise Interrupted
@@ -71,7 +73,8 @@ class StopRequest:
 
 def _leave_at_once() -> None:
     """No clearing up, which might be what takes so long."""
-    os.write(2, b"\nbyol-train: left at once; resume goes on from the last checkpoint\n")
+    with suppress(OSError):  # nobody may be reading any more
+        os.write(2, b"\nbyol-train: left at once; resume goes on from the last checkpoint\n")
     for child in multiprocessing.active_children():
         child.kill()
     os._exit(LEFT_AT_ONCE)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ class Recorder:
         self._waiting: list[str] = []
         self._say = say
         self._failing = False
+        threading.excepthook = _leave_to_the_main_thread
         self._tensorboard: SummaryWriter | None = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_step + 1)
 
     def record(self, step: int, values: dict[str, float]) -> None:
@@ -84,6 +86,15 @@ class Recorder:
         except OSError as error:
             self._tensorboard = None
             self._say(f"warning: TensorBoard's files end here: {error.strerror}; metrics.jsonl goes on")
+
+
+def _leave_to_the_main_thread(args: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread raises an OSError twice: in itself, where it would be printed, and at the next call."""
+    if not (isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard")):
+        _print_exception(args)
+
+
+_print_exception = threading.excepthook
 
 
 def _line(row: dict[str, Any]) -> str:
