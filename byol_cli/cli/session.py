@@ -20,7 +20,7 @@ from byol_cli.training.interrupt import Interrupted, StopRequest
 from byol_cli.training.machine import differences, versions
 from byol_cli.training.memory import memory_faults
 from byol_cli.training.pretrain import TrainingResult, pretrain
-from byol_cli.training.recorder import write_json, write_whole
+from byol_cli.training.recorder import tolerated, write_json, write_whole
 from byol_cli.training.setup import Run, prepare
 
 NOTHING_YET = TrainingResult(images_per_second=None, selection_score=None)
@@ -97,7 +97,7 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
             **more,
             "seconds": time.monotonic() - began,
         }
-        write_folder_file(lambda: write_json(run_dir / "summary.json", values))
+        write_json(run_dir / "summary.json", values)
 
     try:
         with memory_faults(run.config.trainer):
@@ -105,15 +105,17 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
             stop.check()
             report = evaluator(run).report(run.state.online.backbone, untrained=run.untrained_backbone())
     except (TrainingFault, InputError) as fault:
-        summary("stopped", message=str(fault))
+        with tolerated(run_dir / "summary.json", say=say):
+            summary("stopped", message=str(fault))
         raise
     except Interrupted:
-        summary("interrupted")
+        with tolerated(run_dir / "summary.json", say=say):
+            summary("interrupted")
         where = f"and saved at step {run.state.step:,}" if run.state.step else "before the first step"
         message = f"interrupted {where}; go on by: {resume_command(run_dir, run.config)}"
         return Outcome(INTERRUPTED, message=message)
-    summary("done", **report.summary())
     say(f"\n{report.table()}\n\nrun folder: {run_dir}")
+    write_folder_file(lambda: summary("done", **report.summary()))
     return Outcome(DONE, score=score_of(result.selection_score))
 
 

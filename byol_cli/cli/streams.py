@@ -13,9 +13,9 @@ class Unbreakable:
     A run goes on without a word, rather than to die of having told something.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        """All but writing is left to `stream`."""
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        """All but writing is left to `stream`; None, as where it was closed from the start, is silence."""
+        self._stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115 (it lasts as the process does)
 
     def write(self, text: str) -> int:
         """As a stream does."""

@@ -163,15 +163,18 @@ def sweep(line: CommandLine, *, stop: StopRequest) -> int:
 
 def fresh_job(config: TrainConfig, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """Start a run in `run_dir`. Torch is imported here, so that --help need not wait for it."""
-    from byol_cli.cli.session import start
-
     refuse_used_folder(run_dir)
-    return start(config, run_dir, stop=stop)
+    with stop.finishing():  # an exception in the midst of torch's own start-up would abort the process
+        from byol_cli.cli import session
+    stop.check()
+    return session.start(config, run_dir, stop=stop)
 
 
 def resume_job(words: Sequence[str], composed: TrainConfig | None, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """Go on with a run. Torch is imported here."""
-    from byol_cli.cli import session
+    with stop.finishing():
+        from byol_cli.cli import session
+    stop.check()
 
     def asked(stored: TrainConfig) -> TrainConfig:
         refuse_what_is_not_named_again(stored, words)

@@ -32,6 +32,7 @@ class Recorder:
         write_whole(self.path, "".join(map(_line, kept)))
         self._size = self.path.stat().st_size
         self._waiting: list[str] = []
+        self._lock = threading.Lock()  # checkpoints are written in a thread, after the lines before them
         self._say = say
         self._failing = False
         threading.excepthook = _leave_to_the_main_thread
@@ -39,7 +40,8 @@ class Recorder:
 
     def record(self, step: int, values: dict[str, float]) -> None:
         """`values` by TensorBoard's names, such as `train/loss`, after `step` optimiser steps."""
-        self._waiting.append(_line({"step": step, **values}))
+        with self._lock:
+            self._waiting.append(_line({"step": step, **values}))
         try:
             self._write_waiting()
             self._failing = False
@@ -60,22 +62,26 @@ class Recorder:
 
     def sync(self) -> None:
         """See that all lines recorded so far are on the disk; raises OSError where they cannot be."""
+        self._write_waiting()
         with self.path.open("r+b") as file:
             os.fsync(file.fileno())
 
     def close(self) -> None:
         """Write out what is buffered."""
+        with tolerated(self.path, say=self._say):
+            self._write_waiting()
         self._draw(lambda board: board.close())
 
     def _write_waiting(self) -> None:
         """Append the waiting lines, over whatever an attempt before has left half-written."""
-        data = "".join(self._waiting).encode()
-        with self.path.open("r+b") as file:
-            file.truncate(self._size)
-            file.seek(self._size)
-            file.write(data)
-        self._size += len(data)
-        self._waiting = []
+        with self._lock:
+            data = "".join(self._waiting).encode()
+            with self.path.open("r+b") as file:
+                file.truncate(self._size)
+                file.seek(self._size)
+                file.write(data)
+            self._size += len(data)
+            self._waiting = []
 
     def _draw(self, action: Callable[[SummaryWriter], None]) -> None:
         """TensorBoard's writer fails for good when it fails."""

@@ -32,7 +32,7 @@ from byol_cli.schema.load import CONFIG_DIR, show
 from byol_cli.training import pretrain
 from byol_cli.training.console import Progress
 
-CASES = int(os.environ.get("BYOL_OVERRIDE_CASES", "40"))
+CASES = int(os.environ.get("BYOL_OVERRIDE_CASES", "25"))
 ANEW = bool(os.environ.get("BYOL_OVERRIDE_RANDOM"))
 LONGEST = 3  # steps after which a run that was asked to be long is interrupted, as somebody at the terminal would
 

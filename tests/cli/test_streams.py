@@ -50,6 +50,49 @@ def test_a_signal_while_torch_is_imported_leaves_nothing(tiny: list[str], tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("words", [["hydra.run.dir=run"], ["resume=begun"]])
+def test_torch_s_import_is_never_torn(
+    words: list[str], byol_train: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception that comes out of a signal in the midst of torch's start-up in C++ aborts the process (SIGABRT)."""
+    torn: list[bool] = []
+
+    class Finder:
+        def find_spec(self, name: str, *_: Any) -> None:
+            if name == session.__name__:
+                torn.append(True)
+                os.kill(os.getpid(), signal.SIGTERM)
+                torn.clear()
+
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.yaml").write_text("")
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, session.__name__)
+    monkeypatch.delattr(sys.modules["byol_cli.cli"], "session")
+    ended = byol_train(*words, *([] if words[0].startswith("resume") else tiny))
+    assert (ended.code, torn) == (75, []), ended.err
+    assert "interrupted before" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["begun"]
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_stream_may_be_closed_from_the_start(closed: int, tiny: list[str], tmp_path: Path) -> None:
+    words = [*tiny, *SHORT, "trainer.steps=2", "hydra.run.dir=run"]
+    shell = f'exec "$@" {closed}>&-'
+    paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+    ended = subprocess.run(
+        ["sh", "-c", shell, "sh", sys.executable, "-c", MAIN, *words],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "done"
+
+
 def test_a_run_goes_on_to_its_end_when_nobody_reads_what_it_prints(tiny: list[str], tmp_path: Path) -> None:
     words = [*tiny, *SHORT, "trainer.steps=20", "trainer.log_every_steps=1", "resume=auto"]
     reader, writer = os.pipe()

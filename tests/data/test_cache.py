@@ -403,7 +403,7 @@ def test_the_home_folder_is_found(
     [
         ("cache", "yes", "dataset.cache=yes must be one of ram, disk"),
         ("cache", True, "dataset.cache=true must be one of ram, disk"),
-        ("cache_short_side", 0, "dataset.cache_short_side=0 must be at least 1"),
+        ("cache_short_side", 0, "dataset.cache_short_side=0 must be at least 8"),
         ("cache_short_side", "256", "dataset.cache_short_side=256 must be a whole number"),
         ("cache_dir", None, "dataset.cache_dir=null must be text"),
     ],

@@ -22,7 +22,7 @@ from byol_cli.schema.load import load
 from byol_cli.training.checkpoint_reading import KEYS, read_checkpoint
 from byol_cli.training.digests import digest_file, sha256_of
 
-MUTATIONS = int(os.environ.get("BYOL_FUZZ_MUTATIONS", "400"))
+MUTATIONS = int(os.environ.get("BYOL_FUZZ_MUTATIONS", "250"))
 
 EXPECTED = {
     "damaged": {"refused"},  # the list of SHA-256s is as it was

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from processes import is_alive
 
 from byol_cli.training.interrupt import SIGNALS, Interrupted, StopRequest
 
@@ -130,10 +132,12 @@ with StopRequest() as stop, stop.finishing():
 @pytest.mark.parametrize("stderr", ["open", "closed"])
 def test_a_second_ctrl_c_leaves_at_once_without_clearing_up_and_takes_its_processes_along(stderr: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", LEAVING, stderr], capture_output=True, text=True, timeout=10, check=False
+        [sys.executable, "-c", LEAVING, stderr], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 130, ended.stderr
     assert "left at once" in ended.stderr or stderr == "closed"
     (child,) = ended.stdout.split()  # "cleared up" does not follow
-    stat = Path(f"/proc/{child}/stat")
-    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+    deadline = time.monotonic() + 10
+    while is_alive(int(child)):  # the system takes a moment to end it
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
