@@ -102,3 +102,6 @@ def refuse_used_folder(run_dir: Path) -> None:
     """Refuse a folder that holds a run already; raises InputError."""
     if holds_run(run_dir):
         raise InputError(f"hydra.run.dir={run_dir} holds a run already; resume={run_dir} goes on with it")
+    for name in ("checkpoints", "metrics.jsonl"):
+        if (run_dir / name).exists():
+            raise InputError(f"hydra.run.dir={run_dir} holds the {name} of a run whose config.yaml is gone")

@@ -8,8 +8,13 @@ import torch
 from byol_cli.schema.errors import TrainingFault
 from byol_cli.schema.trainer import TrainerConfig
 
-# torch's words where the processor's memory is short; there is no exception class for it.
-_CPU_MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+# torch's words where memory is short and there is no exception class for it.
+_MESSAGES = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA error: out of memory",
+    "_STATUS_ALLOC_FAILED",
+)
 
 
 @contextmanager
@@ -20,7 +25,7 @@ def memory_faults(trainer: TrainerConfig) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrainingFault(f"out of memory: {remedy(trainer)}") from error
     except RuntimeError as error:
-        if not any(message in str(error) for message in _CPU_MESSAGES):
+        if not any(message in str(error) for message in _MESSAGES):
             raise
         raise TrainingFault(f"out of memory: {remedy(trainer)}") from error
 

@@ -150,6 +150,10 @@ def test_resume_changes_only_what_leaves_the_course_alone(
     refused = byol_train(*tiny, "hydra.run.dir=cut")
     assert refused.code == 2
     assert "holds a run already; resume=cut goes on with it" in refused.err
+    config = Path("cut/config.yaml").rename("kept.yaml")
+    refused = byol_train(*tiny, "hydra.run.dir=cut")
+    assert (refused.code, "holds the checkpoints of a run whose config.yaml is gone" in refused.err) == (2, True)
+    config.rename("cut/config.yaml")
     assert byol_train("resume=cut", "trainer.log_every_steps=1").code == 0
 
 
