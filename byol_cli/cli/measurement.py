@@ -16,7 +16,6 @@ from byol_cli.data.build import build_splits
 from byol_cli.data.centre_crops import evaluation_batches
 from byol_cli.evaluation.evaluator import Evaluator
 from byol_cli.evaluation.feature_cache import FeatureCache, feature_folder
-from byol_cli.model.backbones import build_backbone
 from byol_cli.schema.command import EvalConfig, TrainConfig
 from byol_cli.schema.dataset import DatasetConfig, FilesConfig
 from byol_cli.schema.errors import InputError
@@ -24,6 +23,7 @@ from byol_cli.schema.load import option_fields
 from byol_cli.schema.model import CustomConfig, TimmConfig
 from byol_cli.training.checkpoint_search import open_checkpoint
 from byol_cli.training.runtime import Runtime, resolve_runtime
+from byol_cli.training.state import backbone_maker
 
 
 def measure_checkpoint(config: EvalConfig) -> Outcome:
@@ -37,12 +37,7 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
     splits = build_splits(dataset, channels=checkpoint["channels"], timeout_seconds=timeout_seconds, log=say)
     if not splits.train.has_labels:
         say(f"dataset={dataset.name} has no labels: effective rank instead of accuracies")
-    make_backbone = partial(
-        build_backbone,
-        in_channels=checkpoint["channels"],
-        image_size=trained_by.augmentation.image_size,
-        **option_fields(trained_by.backbone, without=("weights",)),
-    )
+    make_backbone = backbone_maker(trained_by, in_channels=checkpoint["channels"])
     torch.manual_seed(trained_by.seed)
     untrained, trained = make_backbone(), make_backbone()
     prefix = "backbone."

@@ -3,21 +3,19 @@
 The networks are built without memory (on torch's meta device), from parts of this package and of timm alone.
 """
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from byol_cli.model.backbones import build_backbone
-from byol_cli.model.byol import OnlineNetwork, TargetNetwork, build_networks
+from byol_cli.model.byol import OnlineNetwork, TargetNetwork
 from byol_cli.model.refusal import refusing
 from byol_cli.optim.parameter_groups import parameter_groups
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.load import option_fields
 from byol_cli.schema.model import CustomConfig, SmallResNetConfig
 from byol_cli.training.claims import TensorClaim
+from byol_cli.training.state import backbone_maker, networks_of
 
 _SHOWN = 3
 
@@ -44,23 +42,12 @@ def check_networks(skeleton: dict[str, Any], config: TrainConfig) -> None:
 
 
 def _networks(config: TrainConfig, *, in_channels: int) -> tuple[OnlineNetwork, TargetNetwork]:
-    make_backbone = partial(
-        build_backbone,
-        in_channels=in_channels,
-        image_size=config.augmentation.image_size,
-        **option_fields(config.backbone, without=("weights",)),
-    )
     with (
         torch.device("meta"),
         torch.random.fork_rng(devices=[]),
         refusing("the networks of its config cannot be built"),
     ):
-        return build_networks(
-            make_backbone,
-            hidden_dim=config.head.hidden_dim,
-            output_dim=config.head.output_dim,
-            with_predictor=config.head.predictor,
-        )
+        return networks_of(config, backbone_maker(config, in_channels=in_channels))
 
 
 def _differences(claimed: dict[str, TensorClaim], network: nn.Module) -> list[str]:

@@ -10,9 +10,9 @@ class NonfiniteGuard:
     """Judges each step's loss and gradient by `trainer.on_nonfinite`.
 
     With `skip` the step is left out: weights, target and BatchNorm's statistics stay as they were; on CUDA this waits
-    for the device at every step. Otherwise such steps are counted on the device, for `count` to ask when it is due.
-    Under fp16 a gradient that overflows in spite of a finite loss is left to loss scaling, which leaves the step out
-    and halves its scale.
+    for the device at every step, as fp16 does anyway. Otherwise such steps are counted on the device, for `take_count`
+    to ask when it is due. Under fp16 a gradient that overflows in spite of a finite loss is left to loss scaling, which
+    leaves the step out and halves its scale.
     """
 
     def __init__(self, state: TrainingState, *, skips: bool, device: torch.device) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,14 @@ from byol_cli.data.room import refuse_more_than_there_is
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.data.worker_count import available_cores, remedy_for_waiting
 from byol_cli.losses import LOSSES
-from byol_cli.model.backbones import Backbone, build_backbone
+from byol_cli.model.backbones import Backbone
 from byol_cli.model.weights import load_backbone_weights
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.load import option_fields
 from byol_cli.training.loop import Loss
 from byol_cli.training.plan import TrainingPlan, make_plan
 from byol_cli.training.runtime import Runtime, parameter_count, resolve_runtime
-from byol_cli.training.state import TrainingState, build_state
+from byol_cli.training.state import TrainingState, backbone_maker, build_state
 from byol_cli.views.pipeline import TwoViews
 
 MEASURED_AT_ONCE = 256  # images; no more than a training forward pass takes, so that measuring never needs more memory
@@ -162,12 +160,7 @@ def prepare(
         mean, std = resolve_normalization(config.dataset, splits.pretrain)
     else:
         mean, std = checkpoint["normalization"]["mean"], checkpoint["normalization"]["std"]
-    make_backbone = partial(
-        build_backbone,
-        in_channels=splits.channels,
-        image_size=config.augmentation.image_size,
-        **option_fields(config.backbone, without=("weights",)),
-    )
+    make_backbone = backbone_maker(config, in_channels=splits.channels)
     state = build_state(config, make_backbone, runtime)
     if checkpoint is not None:
         if checkpoint["data_fingerprint"] != splits.fingerprint:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from byol_cli.model.backbones import Backbone
+from byol_cli.model.backbones import Backbone, build_backbone
 from byol_cli.model.byol import OnlineNetwork, TargetNetwork, build_networks
 from byol_cli.optim.build import build_optimizer
 from byol_cli.schema.command import TrainConfig
@@ -97,18 +98,8 @@ class TrainingState:
 def build_state(config: TrainConfig, make_backbone: Callable[[], Backbone], runtime: Runtime) -> TrainingState:
     """Networks initialised from the run's seed, and their optimiser, on the run's device."""
     torch.manual_seed(config.seed)
-    online, target = build_networks(
-        make_backbone,
-        hidden_dim=config.head.hidden_dim,
-        output_dim=config.head.output_dim,
-        with_predictor=config.head.predictor,
-    )
-    for name, value in online.state_dict().items():
-        if not isinstance(value, Tensor) or value.dtype not in STORAGE_TYPES.values():
-            kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(
-                f"{online.backbone.setting}: its state {name} is {kind}, which no checkpoint here can hold"
-            )
+    online, target = networks_of(config, make_backbone)
+    refuse_what_cannot_be_saved(online)
     layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
     online.to(runtime.device, memory_format=layout)  # type: ignore[call-overload]
     target.to(runtime.device, memory_format=layout)  # type: ignore[call-overload]
@@ -116,12 +107,34 @@ def build_state(config: TrainConfig, make_backbone: Callable[[], Backbone], runt
     return TrainingState(step=0, online=online, target=target, optimizer=optimizer, scaler=runtime.grad_scaler())
 
 
+def backbone_maker(config: TrainConfig, *, in_channels: int) -> Callable[[], Backbone]:
+    """Makes the configuration's backbone, with new random weights each time; given weights are not loaded."""
+    return partial(
+        build_backbone,
+        in_channels=in_channels,
+        image_size=config.augmentation.image_size,
+        **option_fields(config.backbone, without=("weights",)),
+    )
+
+
+def networks_of(config: TrainConfig, make_backbone: Callable[[], Backbone]) -> tuple[OnlineNetwork, TargetNetwork]:
+    """The configuration's online and target network."""
+    return build_networks(
+        make_backbone,
+        hidden_dim=config.head.hidden_dim,
+        output_dim=config.head.output_dim,
+        with_predictor=config.head.predictor,
+    )
+
+
 def refuse_what_cannot_be_saved(online: OnlineNetwork) -> None:
     """Checkpoints hold tensors of the usual types alone; raises InputError for a backbone with other state."""
     for name, value in online.state_dict().items():
         kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
         if kind not in STORAGE_TYPES.values():
-            raise InputError(f"{online.backbone.setting}: its {name} is of type {kind}, which checkpoints cannot hold")
+            raise InputError(
+                f"{online.backbone.setting}: its state {name} is {kind}, which no checkpoint here can hold"
+            )
 
 
 def _one_line(error: Exception) -> str:
