@@ -22,6 +22,7 @@ def run(*command: str | Path, cwd: Path, **more: str) -> str:
 
 
 @pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="needs the checkout")
+@pytest.mark.slow
 def test_both_commands_run_from_the_wheel(tmp_path: Path) -> None:
     built = tmp_path / "dist"
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", built, ROOT, cwd=tmp_path)

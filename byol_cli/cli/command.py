@@ -114,8 +114,23 @@ def too_long(error: OSError) -> Outcome:
 def complain(program: str, outcome: Outcome) -> int:
     """Print why the job did not succeed; returns its exit code."""
     if outcome.message:
-        print(f"{program}: {_NOT_PRINTED.sub(' ', outcome.message)}", file=sys.stderr, flush=True)
+        warn(f"{program}: {outcome.message}")
     return outcome.exit_code
+
+
+def say(*lines: str) -> None:
+    """Print for the person at the terminal, at once."""
+    print(*map(printable, lines), sep="\n", flush=True)
+
+
+def warn(line: str) -> None:
+    """Print beside the output."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def printable(line: str) -> str:
+    """One line, whatever a file that others made has put into it."""
+    return _NOT_PRINTED.sub(" ", line)
 
 
 def run_hydra(config_name: str, argv: Sequence[str], task: Callable[[DictConfig], Any]) -> None:
@@ -131,13 +146,7 @@ def run_job(program: str, job: Callable[[], Outcome], *, contain_bugs: bool = Fa
     `contain_bugs`: an unforeseen exception is printed with its traceback and ends this job alone, as in a sweep.
     """
     try:
-        outcome = job()
-    except InputError as error:
-        outcome = Outcome(REFUSED, message=str(error))
-    except TrainingFault as error:
-        outcome = Outcome(FAULT, message=str(error))
-    except OSError as error:
-        outcome = too_long(error)
+        outcome = _outcome_of(job)
     except Exception as error:
         if not contain_bugs:
             raise
@@ -145,6 +154,17 @@ def run_job(program: str, job: Callable[[], Outcome], *, contain_bugs: bool = Fa
         outcome = Outcome(BUG, message=f"{type(error).__name__}: {one_line(error)}")
     complain(program, outcome)
     return outcome
+
+
+def _outcome_of(job: Callable[[], Outcome]) -> Outcome:
+    try:
+        return job()
+    except InputError as error:
+        return Outcome(REFUSED, message=str(error))
+    except TrainingFault as error:
+        return Outcome(FAULT, message=str(error))
+    except OSError as error:
+        return too_long(error)
 
 
 def output_dir() -> Path:

@@ -1,19 +1,25 @@
 """Run folders: a refused command leaves none behind, and only one process at a time writes in one."""
 
+import json
 import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any
 
 from byol_cli.schema.errors import InputError
 
 LOCK = ".lock"
+_LONGEST_NAME = 400
 
 
-class LockedFolder(InputError):
+class UnfitRun(InputError):
+    """The run in this folder cannot be gone on with."""
+
+
+class LockedFolder(UnfitRun):
     """Another process writes in this run folder."""
 
 
@@ -27,7 +33,7 @@ class RunLock:
     def __init__(self, run_dir: Path, *, field: str, say: Callable[[str], None]) -> None:
         """`field` names the folder in messages; `say` is told of a file system that has no locks."""
         self._path, self._run_dir, self._field, self._say = run_dir / LOCK, run_dir, field, say
-        self._file: TextIO | None = None
+        self._file: int | None = None
 
     def __enter__(self) -> "RunLock":
         """Raises LockedFolder where another process holds it, InputError where the folder cannot be written to."""
@@ -40,33 +46,31 @@ class RunLock:
             try:
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
-                self._file.seek(0)
-                holder = self._file.read().strip() or "another process"
-                self._file.close()
+                holder = os.read(self._file, _LONGEST_NAME).decode(errors="replace").strip() or "another process"
+                os.close(self._file)
                 raise LockedFolder(f"{self._field}={self._run_dir} is being written by {holder}") from None
             except OSError as error:
                 self._say(
                     f"warning: {self._run_dir}: its file system has no locks ({error.strerror}): "
                     "see to it that no other process writes there"
                 )
-            if self._is_in_place():
+            if self._is_in_place(self._file):
                 break
-            self._file.close()  # whoever held it before has removed it meanwhile
+            os.close(self._file)  # whoever held it before has removed it meanwhile
         with suppress(OSError):  # on a full disk it is held without a name in it
-            self._file.truncate(0)
-            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            self._file.flush()
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         return self
 
-    def _opened(self) -> TextIO:
+    def _opened(self) -> int:
         try:
-            return open(self._path, "a+")  # closed in __exit__
+            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)  # closed in __exit__; nothing waits in a buffer
         except OSError as error:
             raise InputError(f"{self._field}={self._run_dir} cannot be written to: {error.strerror}") from None
 
-    def _is_in_place(self) -> bool:
+    def _is_in_place(self, file: int) -> bool:
         try:
-            return self._file is not None and os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+            return os.path.samestat(os.fstat(file), os.stat(self._path))
         except FileNotFoundError:
             return False
 
@@ -76,12 +80,21 @@ class RunLock:
         if self._file is not None:
             if not holds_run(self._run_dir):
                 self._path.unlink(missing_ok=True)
-            self._file.close()
+            os.close(self._file)
 
 
 def holds_run(run_dir: Path) -> bool:
     """Whether a run was begun in this folder."""
     return (run_dir / "config.yaml").exists()
+
+
+def summary_if_done(run_dir: Path) -> dict[str, Any] | None:
+    """The summary of a run that has come to its end."""
+    try:
+        summary = json.loads((run_dir / "summary.json").read_bytes())
+    except (OSError, ValueError, RecursionError):  # none yet, or damaged: the run writes it anew at its end
+        return None
+    return summary if isinstance(summary, dict) and summary.get("status") == "done" else None
 
 
 def make_folder(path: Path, *, field: str) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 import byol_cli
-from byol_cli.cli.command import DONE, Outcome
+from byol_cli.cli.command import DONE, Outcome, say
 from byol_cli.cli.resume import stored_config
-from byol_cli.cli.session import say
 from byol_cli.data.build import build_splits
 from byol_cli.data.centre_crops import evaluation_batches
+from byol_cli.data.imagenet_archives import refuse_to_unpack
 from byol_cli.evaluation.evaluator import Evaluator
 from byol_cli.evaluation.feature_cache import FeatureCache, feature_folder
 from byol_cli.schema.command import EvalConfig, TrainConfig
@@ -32,7 +32,7 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
     trained_by = stored_config(checkpoint["config"])
     refuse_unnamed_code(trained_by, config)
     runtime = resolve_runtime(device=config.device, precision=config.precision, field="device")
-    dataset = config.dataset or uncached(trained_by.dataset)
+    dataset = config.dataset or only_read(trained_by.dataset)
     timeout_seconds = trained_by.trainer.worker_timeout_seconds
     splits = build_splits(dataset, channels=checkpoint["channels"], timeout_seconds=timeout_seconds, log=say)
     if not splits.train.has_labels:
@@ -72,6 +72,7 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
             device=runtime.device,
             mean=torch.tensor(checkpoint["normalization"]["mean"], device=runtime.device),
             std=torch.tensor(checkpoint["normalization"]["std"], device=runtime.device),
+            group="",
         ),
         seed=config.seed,
         cache=cache,
@@ -80,12 +81,13 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
     report = evaluator.report(trained.to(runtime.device), untrained=untrained.to(runtime.device))
     if cache is not None:
         cache.say_what_was_reused()
-    say(report.table())
+    say(*report.table().splitlines())
     return Outcome(DONE)
 
 
-def uncached(dataset: DatasetConfig) -> DatasetConfig:
-    """A checkpoint's data set, read from its files: a checkpoint chooses no folder to write in."""
+def only_read(dataset: DatasetConfig) -> DatasetConfig:
+    """A checkpoint's data set, read from its files: a checkpoint chooses no folder to write in; raises InputError."""
+    refuse_to_unpack(dataset, remedy="only where dataset=imagenet and dataset.root are typed")
     return replace(dataset, cache=None) if isinstance(dataset, FilesConfig) else dataset
 
 

@@ -3,7 +3,6 @@
 Torch is not needed here.
 """
 
-import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -14,10 +13,12 @@ import yaml
 from hydra.core.override_parser.types import Override
 
 from byol_cli.cli.compose import GROUPS, parse_overrides, quoted
-from byol_cli.cli.folders import holds_run
+from byol_cli.cli.folders import holds_run, summary_if_done
+from byol_cli.data.imagenet_archives import refuse_to_unpack
 from byol_cli.schema.command import OPTIONS, TrainConfig
 from byol_cli.schema.dataset import FilesConfig, TorchvisionConfig
 from byol_cli.schema.errors import InputError
+from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.schema.load import CONFIG_DIR, load, plain, show
 from byol_cli.schema.model import CustomConfig
 
@@ -25,7 +26,7 @@ AUTO = "auto"
 
 # What leaves the run's course alone. Where the images lie is no matter: they are compared by their fingerprint. What
 # trainer.precision comes to is compared when the device is known.
-HARMLESS_GROUP = "evaluation."
+HARMLESS_GROUP = "evaluation"
 HARMLESS = frozenset(
     "name resume resume_force trainer.device trainer.precision trainer.num_workers "
     "trainer.worker_timeout_seconds trainer.log_every_steps trainer.gauges_every_steps "
@@ -35,13 +36,24 @@ HARMLESS = frozenset(
     "dataset.file_list dataset.test_root dataset.labels_csv dataset.download dataset.cache dataset.cache_dir "
     "dataset.on_bad_image dataset.max_bad_images".split()
 )
-FACTORY, CACHE_DIR = "backbone.factory", "dataset.cache_dir"
+FACTORY, CACHE_DIR, ROOT = "backbone.factory", "dataset.cache_dir", "dataset.root"
 SHOWN = 4  # differences that a message names
 
 
 def requested_run(words: Sequence[str]) -> str | None:
     """What `resume=` says: a run folder, "auto" or nothing. A folder may be called what reads as a number."""
-    said = [override for override in parse_overrides(words) if override.key_or_group == "resume"]
+    return _said_folder(words, "resume")
+
+
+def refuse_another_folder(words: Sequence[str], run_dir: Path) -> None:
+    """A run goes on in its own folder; raises InputError where `words` name another one."""
+    said = _said_folder(words, "hydra.run.dir")
+    if said is not None and Path(said).absolute() != run_dir.absolute():
+        raise InputError(f"hydra.run.dir={said}: resume={run_dir} goes on in the run's own folder; leave it out")
+
+
+def _said_folder(words: Sequence[str], key: str) -> str | None:
+    said = [override for override in parse_overrides(words) if override.key_or_group == key]
     value = said[-1].value() if said else None
     return value if value is None or isinstance(value, str) else (said[-1].input_line or "").partition("=")[2]
 
@@ -83,16 +95,29 @@ def config_in(run_dir: Path) -> TrainConfig:
 
 def chooses_groups(words: Sequence[str]) -> bool:
     """Whether the words are a whole command typed again, rather than changes of single settings."""
-    return any(override.key_or_group.split("@")[0] in GROUPS for override in parse_overrides(words))
+    groups = {_group(override) for override in parse_overrides(words)}
+    return not groups.isdisjoint(GROUPS - {HARMLESS_GROUP})
 
 
-def asked_config(stored: TrainConfig, words: Sequence[str], *, composed: TrainConfig | None) -> TrainConfig:
+def words_on_evaluation(words: Sequence[str]) -> list[str]:
+    """Those that choose what is measured at the end."""
+    return [override.input_line or "" for override in parse_overrides(words) if _group(override) == HARMLESS_GROUP]
+
+
+def asked_config(
+    stored: TrainConfig,
+    words: Sequence[str],
+    *,
+    composed: TrainConfig | None,
+    evaluation: EvaluationConfig | None,
+) -> TrainConfig:
     """What the command line makes of a `stored` configuration.
 
     Args:
         stored: of the run that goes on.
         words: change single settings of it.
         composed: what a whole command gives, in place of that.
+        evaluation: what the words that choose it give, in place of the stored one.
 
     Raises:
         InputError: a setting that does not exist, or a wrong value.
@@ -100,17 +125,22 @@ def asked_config(stored: TrainConfig, words: Sequence[str], *, composed: TrainCo
     if composed is not None:
         return replace(composed, name=stored.name, resume=None, resume_force=False)
     values = plain(stored)
+    if evaluation is not None:
+        values[HARMLESS_GROUP] = plain(evaluation)
     for override in parse_overrides(words):
         key = override.key_or_group
-        if key not in ("resume", "resume_force") and not key.startswith(("hydra.", "hydra/")):
+        elsewhere = _group(override) in (HARMLESS_GROUP, "resume", "resume_force")
+        if not elsewhere and not key.startswith(("hydra.", "hydra/")):
             _set(values, override)
     return load(TrainConfig, values, OPTIONS)
 
 
 def checked_config(
-    stored: TrainConfig, asked: TrainConfig, *, source: str, force: bool, say: Callable[[str], None]
+    stored: TrainConfig, asked: TrainConfig, *, source: str, whole: bool, force: bool, say: Callable[[str], None]
 ) -> TrainConfig:
     """`asked`, where it leaves the run's course alone or `force` is given; what changes is told to `say`.
+
+    `whole`: it was read as a whole command, which may not have been meant.
 
     Raises:
         InputError: it would be another run.
@@ -120,18 +150,24 @@ def checked_config(
     if grave and not force:
         named = "; ".join(f"{key} is {show(old)} there and {show(new)} here" for key, old, new in grave[:SHOWN])
         more = f"; and {len(grave) - SHOWN} more" if len(grave) > SHOWN else ""
-        raise InputError(f"{source} is another run: {named}{more}; resume_force=true goes on all the same")
+        how = " (these words were read as a whole command, because they choose a group)" if whole else ""
+        raise InputError(f"{source} is another run: {named}{more}; resume_force=true goes on all the same{how}")
     for key, old, new in changes:
         say(f"{'' if is_harmless(key) else 'warning: '}changed: {key} from {show(old)} to {show(new)}")
     return asked
 
 
 def refuse_what_is_not_named_again(stored: TrainConfig, words: Sequence[str]) -> None:
-    """A run's folder never chooses code, nor a folder elsewhere to write in; raises InputError."""
+    """A run's folder never chooses code, nor a folder elsewhere to write in; raises InputError.
+
+    `words` change single settings: all others are the run's own.
+    """
     said = {override.key_or_group: override.value() for override in parse_overrides(words)}
     for key, value, reason in named_again(stored):
         if said.get(key) != value:
             raise InputError(f"this run {reason}: name it again by {shlex.quote(_typed(key, value))} if you trust it")
+    if ROOT not in said:
+        refuse_to_unpack(stored.dataset, remedy=f"only where {ROOT} is typed again")
 
 
 def named_again(stored: TrainConfig) -> Iterator[tuple[str, str, str]]:
@@ -139,15 +175,15 @@ def named_again(stored: TrainConfig) -> Iterator[tuple[str, str, str]]:
     if isinstance(stored.backbone, CustomConfig):
         yield FACTORY, stored.backbone.factory, "uses code of its own"
     dataset = stored.dataset
-    if isinstance(dataset, FilesConfig) and dataset.cache == "disk":
+    if isinstance(dataset, FilesConfig):  # without a cache, too: dataset.cache=disk may be typed now
         usual = yaml.safe_load((CONFIG_DIR / "dataset" / f"{dataset.name}.yaml").read_text())["cache_dir"]
         if dataset.cache_dir != usual:
-            yield CACHE_DIR, dataset.cache_dir, "writes decoded images in a folder of its own"
+            yield CACHE_DIR, dataset.cache_dir, "keeps decoded images in a folder of its own"
 
 
 def is_harmless(key: str) -> bool:
     """Whether a change of this setting leaves the run's course alone."""
-    return key in HARMLESS or key.startswith(HARMLESS_GROUP)
+    return key in HARMLESS or key.startswith(f"{HARMLESS_GROUP}.")
 
 
 def differences(old: Any, new: Any, *, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -174,13 +210,8 @@ def unfinished_runs(config: TrainConfig, folder: Path) -> list[Path]:
     return sorted(runs, key=_last_written, reverse=True)
 
 
-def summary_if_done(run_dir: Path) -> dict[str, Any] | None:
-    """The summary of a run that has come to its end."""
-    try:
-        summary = json.loads((run_dir / "summary.json").read_bytes())
-    except (OSError, ValueError, RecursionError):  # none yet, or damaged: the run writes it anew at its end
-        return None
-    return summary if isinstance(summary, dict) and summary.get("status") == "done" else None
+def _group(override: Override) -> str:
+    return override.key_or_group.split("@")[0]
 
 
 def _last_written(run_dir: Path) -> float:

@@ -8,19 +8,22 @@ from typing import Any
 
 import yaml
 
-from byol_cli.cli.command import DONE, INTERRUPTED, Outcome
-from byol_cli.cli.resume import checked_config, config_in, resume_command, stored_config, summary_if_done
+from byol_cli.cli.command import DONE, INTERRUPTED, Outcome, say
+from byol_cli.cli.folders import UnfitRun
+from byol_cli.cli.resume import config_in, resume_command, stored_config
 from byol_cli.evaluation.evaluator import Evaluator
 from byol_cli.evaluation.probe import OnlineProbe
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.schema.load import plain
+from byol_cli.training.checkpoint_reading import UnreadableCheckpoint
 from byol_cli.training.checkpoint_search import newest_good
+from byol_cli.training.files import tolerated, write_whole
 from byol_cli.training.interrupt import Interrupted, StopRequest
 from byol_cli.training.machine import differences, versions
 from byol_cli.training.memory import memory_faults
 from byol_cli.training.pretrain import TrainingResult, pretrain
-from byol_cli.training.recorder import tolerated, write_json, write_whole
+from byol_cli.training.recorder import write_json
 from byol_cli.training.setup import Run, prepare
 
 NOTHING_YET = TrainingResult(images_per_second=None, selection_score=None)
@@ -38,29 +41,37 @@ def go_on(run_dir: Path, *, asked: Callable[[TrainConfig], TrainConfig], force: 
 
     Args:
         run_dir: of the run.
-        asked: makes of the stored configuration the one that is wanted now.
+        asked: makes of the stored configuration the one that is wanted now, or refuses.
         force: go on although the run will not be the same.
         stop: takes the signals.
 
     Raises:
-        InputError: this would be another run, or nothing in the folder can be gone on from.
+        UnfitRun: this would be another run, or nothing in the folder can be gone on from.
+        InputError: it could be gone on with, but not as things are here and now.
     """
-    summary = summary_if_done(run_dir)
-    if summary is not None and not force:
-        say(f"the run in {run_dir} is done; there is nothing left to do")
-        return Outcome(DONE, score=score_of(summary.get("selection_score")))
+    try:
+        run, before = reopened(run_dir, asked=asked, force=force)
+    except UnreadableCheckpoint:
+        raise
+    except InputError as error:
+        raise UnfitRun(str(error)) from None
+    if before:
+        compare_machines(before, run, force=force)
+    say(f"going on from step {run.state.step:,} of {run.plan.total_steps:,}")
+    return run_to_end(run, run_dir, stop=stop)
+
+
+def reopened(run_dir: Path, *, asked: Callable[[TrainConfig], TrainConfig], force: bool) -> tuple[Run, dict[str, str]]:
+    """The run in `run_dir`, ready to go on as `asked`, and the `versions` it was saved with; raises InputError."""
     found = newest_good(run_dir, field="resume", say=say)
     path, checkpoint = found or (run_dir, None)
     stored = stored_config(checkpoint["config"]) if checkpoint else config_in(run_dir)
-    config = checked_config(stored, asked(stored), source=f"resume={run_dir}", force=force, say=say)
+    config = asked(stored)
     with memory_faults(config.trainer):
         run = prepare(config, say=say, checkpoint=checkpoint, source=str(path), force=force)
-    if checkpoint:
-        compare_machines(checkpoint["versions"], run, force=force)
     if run.state.step > run.plan.total_steps:
         raise InputError(f"{path} is of step {run.state.step}, past this run's end at {run.plan.total_steps}")
-    say(f"going on from step {run.state.step:,} of {run.plan.total_steps:,}")
-    return run_to_end(run, run_dir, stop=stop)
+    return run, checkpoint["versions"] if checkpoint else {}
 
 
 def compare_machines(before: dict[str, str], run: Run, *, force: bool) -> None:
@@ -83,7 +94,7 @@ def compare_machines(before: dict[str, str], run: Run, *, force: bool) -> None:
 def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """Train, measure, write summary.json, and print what was reached and where it lies."""
     began = time.monotonic()
-    say(run.header())
+    say(*run.header().splitlines())
     write_folder_file(lambda: write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(run.config), sort_keys=False)))
     result = NOTHING_YET
 
@@ -114,9 +125,9 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
         where = f"and saved at step {run.state.step:,}" if run.state.step else "before the first step"
         message = f"interrupted {where}; go on by: {resume_command(run_dir, run.config)}"
         return Outcome(INTERRUPTED, message=message)
-    say(f"\n{report.table()}\n\nrun folder: {run_dir}")
+    say("", *report.table().splitlines(), "", f"run folder: {run_dir}")
     write_folder_file(lambda: summary("done", **report.summary()))
-    return Outcome(DONE, score=score_of(result.selection_score))
+    return Outcome(DONE, score=math.nan if result.selection_score is None else result.selection_score)
 
 
 def online_probe(run: Run) -> OnlineProbe:
@@ -143,19 +154,9 @@ def evaluator(run: Run) -> Evaluator:
     )
 
 
-def score_of(value: Any) -> float:
-    """What a sweeper is told: NaN where there is no score."""
-    return math.nan if value is None else float(value)
-
-
 def write_folder_file(write: Callable[[], None]) -> None:
     """A run without its configuration and summary is of no use; raises TrainingFault where they cannot be written."""
     try:
         write()
     except OSError as error:
         raise TrainingFault(f"{error.filename or 'the run folder'} cannot be written: {error.strerror}") from None
-
-
-def say(text: str) -> None:
-    """Print for the person at the terminal, at once."""
-    print(text, flush=True)

@@ -8,7 +8,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from byol_cli.cli.command import (
+    DONE,
+    FAULT,
     INTERRUPTED,
+    REFUSED,
     CommandLine,
     Outcome,
     complain,
@@ -16,31 +19,39 @@ from byol_cli.cli.command import (
     output_dir,
     run_hydra,
     run_job,
+    say,
+    warn,
 )
 from byol_cli.cli.compose import literally
 from byol_cli.cli.folders import (
-    LockedFolder,
     RunLock,
+    UnfitRun,
     holds_run,
     make_folder,
     refuse_used_folder,
     refuse_used_sweep,
+    summary_if_done,
 )
 from byol_cli.cli.presets import with_preset
 from byol_cli.cli.resume import (
     AUTO,
     asked_config,
+    checked_config,
     chooses_groups,
+    config_in,
     is_forced,
+    refuse_another_folder,
     refuse_what_is_not_named_again,
     requested_run,
     unfinished_runs,
+    words_on_evaluation,
 )
 from byol_cli.cli.streams import unbreakable_streams
 from byol_cli.cli.sweep import Sweep, refuse_sweep
 from byol_cli.data.missing_folders import MissingFolders
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
+from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.training.interrupt import Interrupted, StopRequest
 
 PROGRAM = "byol-train"
@@ -84,8 +95,9 @@ def resume(line: CommandLine, run_dir: Path, *, stop: StopRequest) -> int:
     """Go on with the run in `run_dir`."""
     if not holds_run(run_dir):
         raise InputError(f"resume={run_dir}: there is no run in that folder (no config.yaml)")
+    refuse_another_folder(line.words, run_dir)
     composed = line.load(TrainConfig, line.words) if chooses_groups(line.words) else None
-    return go_on(line.words, composed, run_dir, stop=stop)
+    return go_on(line, composed, run_dir, stop=stop)
 
 
 def newest_or_fresh(line: CommandLine, *, stop: StopRequest) -> int:
@@ -97,24 +109,42 @@ def newest_or_fresh(line: CommandLine, *, stop: StopRequest) -> int:
     config = line.check(TrainConfig, composed)
     run_dir = Path(composed.hydra.run.dir)
     if holds_run(run_dir):
-        return go_on(line.words, config, run_dir, stop=stop)
+        return go_on(line, config, run_dir, stop=stop)
     for candidate in unfinished_runs(config, run_dir.parent):
         try:
-            print(f"resume=auto: {candidate}", flush=True)
-            return go_on(line.words, config, candidate, stop=stop)
-        except LockedFolder as error:
-            print(f"{error}; it is left alone", flush=True)
-    print("resume=auto: there is no unfinished run of these settings; this is a new one", flush=True)
+            say(f"resume=auto: {candidate}")
+            return go_on(line, config, candidate, stop=stop)
+        except UnfitRun as error:
+            say(f"{error}; it is left alone")
+    say("resume=auto: there is no unfinished run of these settings; this is a new one")
     return fresh(line, stop=stop)
 
 
-def go_on(words: Sequence[str], composed: TrainConfig | None, run_dir: Path, *, stop: StopRequest) -> int:
-    """Go on with the run in `run_dir`; `composed` is what `words` give, where they are a whole command."""
+def go_on(line: CommandLine, composed: TrainConfig | None, run_dir: Path, *, stop: StopRequest) -> int:
+    """Go on with the run in `run_dir`; `composed` is what the words give, where they are a whole command.
+
+    Raises:
+        UnfitRun: it cannot be gone on with.
+    """
+    refusals: list[str] = []
+    words, chosen = line.words, words_on_evaluation(line.words)
+    evaluation = line.load(TrainConfig, chosen).evaluation if chosen and composed is None else None
+
+    def job() -> Outcome:
+        try:
+            return resume_job(words, run_dir, composed=composed, evaluation=evaluation, stop=stop)
+        except UnfitRun as error:  # Hydra would print it in its own way
+            refusals.append(str(error))
+            return Outcome(REFUSED)
+
     try:
-        return run_one([], run_dir, lambda: resume_job(words, composed, run_dir, stop=stop), field="resume")
+        code = run_one([], run_dir, job, field="resume")
     except Interrupted:
         message = f"interrupted before a further step; go on by: {shlex.join([PROGRAM, *words])}"
         return complain(PROGRAM, Outcome(INTERRUPTED, message=message))
+    if refusals:
+        raise UnfitRun(refusals[0])
+    return code
 
 
 def run_one(argv: list[str], run_dir: Path, job: Callable[[], Outcome], *, field: str = "hydra.run.dir") -> int:
@@ -141,13 +171,18 @@ def sweep(line: CommandLine, *, stop: StopRequest) -> int:
     for words in plan.jobs:
         line.load(TrainConfig, words)
     folder = Path(line.compose(plan.fixed).hydra.sweep.dir)
-    refuse_used_sweep(folder)
     make_folder(folder, field="hydra.sweep.dir")
+    with RunLock(folder, field="hydra.sweep.dir", say=warn):
+        refuse_used_sweep(folder)
+        return run_jobs(plan, line, folder, stop=stop)
+
+
+def run_jobs(plan: Sweep, line: CommandLine, folder: Path, *, stop: StopRequest) -> int:
+    """The jobs of `plan` below `folder`, which no other process writes in."""
 
     def task(composed: DictConfig) -> float:
         config, run_dir = line.check(TrainConfig, composed), output_dir()
-        with RunLock(run_dir, field="hydra.sweep.dir", say=warn):
-            outcome = plan.run_job(PROGRAM, run_dir, lambda: fresh_job(config, run_dir, stop=stop))
+        outcome = plan.run_job(PROGRAM, run_dir, lambda: fresh_job(config, run_dir, stop=stop))
         if outcome.exit_code == INTERRUPTED:
             raise Interrupted
         return outcome.score
@@ -156,8 +191,10 @@ def sweep(line: CommandLine, *, stop: StopRequest) -> int:
         run_hydra("train", [*line.argv, f"hydra.sweep.dir={literally(folder)}"], task)
     except Interrupted:
         return complain(PROGRAM, Outcome(INTERRUPTED, message="the sweep is interrupted; jobs that are done stay done"))
+    except OSError as error:  # a job's folder cannot be made
+        return complain(PROGRAM, Outcome(FAULT, message=f"the sweep ends at {error.filename}: {error.strerror}"))
     finally:
-        print(plan.finish(folder), flush=True)
+        say(*plan.finish(folder).splitlines())
     return plan.exit_code
 
 
@@ -170,19 +207,32 @@ def fresh_job(config: TrainConfig, run_dir: Path, *, stop: StopRequest) -> Outco
     return session.start(config, run_dir, stop=stop)
 
 
-def resume_job(words: Sequence[str], composed: TrainConfig | None, run_dir: Path, *, stop: StopRequest) -> Outcome:
-    """Go on with a run. Torch is imported here."""
+def resume_job(
+    words: Sequence[str],
+    run_dir: Path,
+    *,
+    composed: TrainConfig | None,
+    evaluation: EvaluationConfig | None,
+    stop: StopRequest,
+) -> Outcome:
+    """Go on with a run. Torch is imported here, where there is something left to do."""
+    force = is_forced(words)
+
+    def asked(stored: TrainConfig) -> TrainConfig:
+        config = asked_config(stored, words, composed=composed, evaluation=evaluation)
+        whole = chooses_groups(words)
+        return checked_config(stored, config, source=f"resume={run_dir}", whole=whole, force=force, say=say)
+
+    def asked_and_named(stored: TrainConfig) -> TrainConfig:
+        if composed is None:
+            refuse_what_is_not_named_again(stored, words)
+        return asked(stored)
+
+    if summary_if_done(run_dir) and not force:
+        asked(config_in(run_dir))
+        say(f"the run in {run_dir} is done; there is nothing left to do")
+        return Outcome(DONE)
     with stop.finishing():
         from byol_cli.cli import session
     stop.check()
-
-    def asked(stored: TrainConfig) -> TrainConfig:
-        refuse_what_is_not_named_again(stored, words)
-        return asked_config(stored, words, composed=composed)
-
-    return session.go_on(run_dir, asked=asked, force=is_forced(words), stop=stop)
-
-
-def warn(text: str) -> None:
-    """Print beside the output."""
-    print(text, file=sys.stderr, flush=True)
+    return session.go_on(run_dir, asked=asked_and_named, force=force, stop=stop)

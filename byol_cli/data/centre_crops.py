@@ -12,7 +12,7 @@ from byol_cli.data.bad_images import BadImage, BadImages
 from byol_cli.data.images import ArrayImages, ImageSet, image_or_reason
 from byol_cli.data.pieces import Piece, join_pieces, pixels_alone, split_into_pieces
 from byol_cli.data.sources import Subset
-from byol_cli.data.workers import in_workers
+from byol_cli.data.workers import TRAINER, in_workers
 from byol_cli.views.device import to_device
 from byol_cli.views.geometry import resize_short_side
 from byol_cli.views.photometric import normalize
@@ -30,6 +30,7 @@ def evaluation_batches(
     device: torch.device,
     mean: Tensor,
     std: Tensor,
+    group: str = TRAINER,
 ) -> Iterator[Tensor]:
     """The centre of every image, in order: the short side resized (bicubic, antialiased), then cropped to a square.
 
@@ -46,6 +47,7 @@ def evaluation_batches(
         device: where the images are wanted.
         mean: (channels,) on the device, of values in [0, 1].
         std: the same.
+        group: stands before `num_workers` where that is set, for messages.
 
     Yields:
         float32 (batch, channels, image_size, image_size), normalised, on the device; of an image that cannot be read,
@@ -69,6 +71,7 @@ def evaluation_batches(
         num_workers=0 if isinstance(subset.images, ArrayImages) else num_workers,
         timeout_seconds=timeout_seconds,
         pin_memory=device.type == "cuda",
+        group=group,
     )
     crops = pixels_alone(pieces, report=report)
     for batch in batches:

@@ -7,14 +7,12 @@ from pathlib import Path
 from torchvision.datasets.imagenet import META_FILE, parse_devkit_archive, parse_train_archive, parse_val_archive
 
 from byol_cli.data.image_folder import scan_field
+from byol_cli.data.imagenet_archives import ARCHIVES, DEVKIT
 from byol_cli.data.images import FileImages
 from byol_cli.data.labels import folder_labels
 from byol_cli.data.sources import Sources, whole
 from byol_cli.schema.dataset import ImageNetConfig
 from byol_cli.schema.errors import InputError
-
-DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
-ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
 
 
 def read_imagenet(config: ImageNetConfig) -> Sources:

@@ -20,8 +20,10 @@ SECONDS_TO_DIE = 5
 _running: set[BaseProcess] = set()
 
 
-def started(loader: DataLoader[Any]) -> tuple[Iterator[Any], set[BaseProcess]]:
+def started(loader: DataLoader[Any], *, group: str) -> tuple[Iterator[Any], set[BaseProcess]]:
     """A pass through `loader` and the workers that it starts, to whom the SIGNALS are blocked from their first moment.
+
+    `group` stands before `num_workers` where that is set, for messages.
 
     Raises:
         TrainingFault: the system refuses another process.
@@ -34,7 +36,7 @@ def started(loader: DataLoader[Any]) -> tuple[Iterator[Any], set[BaseProcess]]:
         _kill(set(multiprocessing.active_children()) - others)
         raise TrainingFault(
             f"a process that reads images could not be started: {error.strerror}; "
-            f"trainer.num_workers={loader.num_workers // 2} in place of {loader.num_workers} needs less"
+            f"{group}num_workers={loader.num_workers // 2} in place of {loader.num_workers} needs less"
         ) from error
     finally:
         workers = set(multiprocessing.active_children()) - others
@@ -54,7 +56,7 @@ def ended_in_the_end(workers: Collection[BaseProcess]) -> Iterator[None]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Signals wait until the end of this context; a process that is started in it has them blocked too."""
+    """Signals to this thread wait until the end of this context; a process started in it has them blocked too."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows, whose processes get none
         yield
         return

@@ -16,6 +16,8 @@ from byol_cli.schema.errors import InputError, TrainingFault
 Piece = TypeVar("Piece")
 Made = TypeVar("Made")
 
+TRAINER = "trainer."
+
 
 def in_workers(
     make: Callable[[Piece], Made],
@@ -24,11 +26,13 @@ def in_workers(
     num_workers: int,
     timeout_seconds: float,
     pin_memory: bool,
+    group: str = TRAINER,
 ) -> Generator[Made, None, None]:
     """`make(piece)` for each piece, in order, ahead of time in `num_workers` processes, or right here with 0.
 
     The processes start at the first `next` and end with the iterator. `make` and the pieces must be picklable, and what
     is made consists of tensors and plain values. Nothing is drawn from the global random generator.
+    `group` stands before the settings that messages name.
 
     Raises:
         InputError: what `make` raised in a worker, with its own message.
@@ -48,8 +52,8 @@ def in_workers(
         generator=torch.Generator(),
         worker_init_fn=_begin_worker,
     )
-    with worker_faults(num_workers=num_workers):
-        running, workers = started(loader)
+    with worker_faults(num_workers=num_workers, group=group):
+        running, workers = started(loader, group=group)
         with ended_in_the_end(workers):
             try:
                 for made in running:
@@ -61,12 +65,12 @@ def in_workers(
 
 
 @contextmanager
-def worker_faults(*, num_workers: int) -> Iterator[None]:
-    """Torch's word of a dead or hung worker, one of `num_workers`, becomes a TrainingFault.
+def worker_faults(*, num_workers: int, group: str = TRAINER) -> Iterator[None]:
+    """Torch's word of a dead or hung worker, one of `num_workers`, becomes a TrainingFault; `group` as above.
 
     That of a dead one comes from a signal handler, so that it is raised wherever the main process happens to be.
     """
-    fewer = f"trainer.num_workers={num_workers // 2}"
+    fewer = f"{group}num_workers={num_workers // 2}"
     try:
         yield
     except RuntimeError as error:
@@ -78,10 +82,10 @@ def worker_faults(*, num_workers: int) -> Iterator[None]:
             ) from error
         if words.startswith("DataLoader timed out after"):
             waited = float(words.split()[4])
+            longer = f"{TRAINER}worker_timeout_seconds={2 * waited:g} waits longer, and " if group == TRAINER else ""
             raise TrainingFault(
                 f"none of the {num_workers} processes that read images gave one for {waited:g} s: perhaps the storage "
-                f"hangs; where it is only slow, trainer.worker_timeout_seconds={2 * waited:g} waits longer, and "
-                f"{fewer} asks less of it at a time"
+                f"hangs; where it is only slow, {longer}{fewer} asks less of it at a time"
             ) from error
         raise
 

@@ -19,6 +19,7 @@ from byol_cli.training.checkpoint_writing import all_finite
 from byol_cli.training.claimed_networks import check_networks
 from byol_cli.training.claims import Claims
 from byol_cli.training.digests import digest_file, listed_digests, sha256_of_file
+from byol_cli.training.memory import is_out_of_memory
 from byol_cli.training.skeleton import read_skeleton
 
 __all__ = ["KEYS", "read_checkpoint"]
@@ -26,11 +27,16 @@ __all__ = ["KEYS", "read_checkpoint"]
 _LONGEST_REASON = 400
 
 
+class UnreadableCheckpoint(InputError):
+    """A file that may be whole, but cannot be read now."""
+
+
 def read_checkpoint(path: Path, *, field: str = "checkpoint") -> dict[str, Any]:
     """Read and verify the checkpoint file `path`; its tensors are on the CPU.
 
     Raises:
         InputError: missing, truncated, altered, or not one of ours; `field` is named in the message.
+        UnreadableCheckpoint: storage or memory fail; that says nothing about the file.
     """
     if not path.is_file():
         raise InputError(f"{field}={path}: there is no such file")
@@ -42,9 +48,9 @@ def read_checkpoint(path: Path, *, field: str = "checkpoint") -> dict[str, Any]:
     except InputError as error:
         reason = f"{error}"
     except OSError as error:
-        reason = f"it cannot be read: {error.strerror}"
+        raise UnreadableCheckpoint(f"{field}={path}: it cannot be read: {error.strerror or error}") from None
     except MemoryError:
-        reason = "it cannot be read: there is too little memory"
+        raise UnreadableCheckpoint(f"{field}={path}: it cannot be read: there is too little memory") from None
     raise InputError(f"{field}={path}: {_one_line(reason)}")
 
 
@@ -74,7 +80,9 @@ def _load(file: BinaryIO) -> dict[str, Any]:
     file.seek(0)
     try:
         checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, pickle.UnpicklingError) as error:  # such as too little memory
+    except (RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        if is_out_of_memory(error):
+            raise MemoryError from None
         raise InputError(f"it cannot be read as a checkpoint: {error}") from None
     for name in ("online", "target"):
         if not all_finite(list(checkpoint[name].values())):

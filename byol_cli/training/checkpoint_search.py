@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from byol_cli.schema.errors import InputError
-from byol_cli.training.checkpoint_reading import read_checkpoint
+from byol_cli.training.checkpoint_reading import UnreadableCheckpoint, read_checkpoint
 from byol_cli.training.checkpoint_writing import LAST, step_files
 
 FOLDER = "checkpoints"
@@ -35,11 +35,14 @@ def newest_good(run_dir: Path, *, field: str, say: Callable[[str], None]) -> tup
 
     Raises:
         InputError: there are some, and each is damaged.
+        UnreadableCheckpoint: the newest may be whole, but cannot be read now.
     """
     refused: list[InputError] = []
     for path in _newest_first(run_dir / FOLDER):
         try:
             checkpoint = read_checkpoint(path, field=field)
+        except UnreadableCheckpoint as error:
+            raise UnreadableCheckpoint(f"{error}; to go on from the one before all the same, move it away") from None
         except InputError as error:
             refused.append(error)
             continue

@@ -7,6 +7,7 @@ lies beside it, in a file that is written first, so that a half-written checkpoi
 import os
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -28,7 +29,7 @@ class CheckpointFolder:
     """The checkpoints of one run; only the process that holds the run's lock writes here."""
 
     def __init__(self, folder: Path, *, keep_last: int, keep_every: int | None) -> None:
-        """Keep the newest `keep_last` checkpoints, and for good those of steps that are multiples of `keep_every`."""
+        """Keep for good those of steps that are multiples of `keep_every`, and of the others the newest `keep_last`."""
         self.folder = folder
         self._keep_last, self._keep_every = keep_last, keep_every
         self._digests: dict[str, str] = {}  # of the files that have these names now
@@ -69,8 +70,9 @@ class CheckpointFolder:
         finally:
             with suppress(OSError):  # on a mount that has vanished nothing can be removed either
                 unfinished.unlink(missing_ok=True)
-        _sync_folder(self.folder)
-        self._remove_old()
+        with suppress(OSError):  # the checkpoint is there; the next save syncs and removes again, or tells why not
+            _sync_folder(self.folder)
+            self._remove_old()
 
     def _publish(self, unfinished: Path, name: str, digest: str) -> None:
         """Give a whole file its name, its digest first; for a crash in between that of the file before is listed."""
@@ -172,6 +174,13 @@ def snapshot(values: Any) -> Any:
 
 
 def all_finite(values: Sequence[Tensor]) -> bool:
-    """Whether every number in the floating-point tensors is finite; waits for the device once."""
-    floating = [tensor for tensor in values if tensor.is_floating_point() and tensor.numel()]
-    return not floating or bool(torch.stack(torch._foreach_norm(floating, ord=float("inf"))).isfinite().all())
+    """Whether every number in the floating-point tensors is finite; waits for the device once.
+
+    Adam counts its steps on the CPU, wherever the weights are.
+    """
+    by_device: dict[torch.device, list[Tensor]] = defaultdict(list)
+    for tensor in values:
+        if tensor.is_floating_point() and tensor.numel():
+            by_device[tensor.device].append(tensor)
+    largest = (torch.stack(torch._foreach_norm(alike, ord=float("inf"))) for alike in by_device.values())
+    return all(bool(values.isfinite().all()) for values in largest)

@@ -1,6 +1,6 @@
 """A whole training run in its folder."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,7 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe, stop: StopRequest) -> Tra
     trainer = run.config.trainer
     run.bad_images.keep_in(run_dir / "bad_images.txt")
     with (
+        ExitStack() as until_all_is_closed,
         closing(begin_record(run, run_dir)) as recorder,
         closing(batches_of(run)) as batches,
         worker_faults(num_workers=run.num_workers),
@@ -54,6 +55,7 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe, stop: StopRequest) -> Tra
             compile_networks(run, say=say)
         guard = NonfiniteGuard(run.state, skips=trainer.on_nonfinite == "skip", device=run.runtime.device)
         gauge_images = held_out_images(run)
+        until_all_is_closed.enter_context(stop.finishing())
         try:
             with (
                 Progress(
@@ -61,7 +63,6 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe, stop: StopRequest) -> Tra
                     done_images=run.state.step * trainer.batch_size,
                     num_epochs=run.plan.num_epochs,
                 ) as progress,
-                stop.finishing(),
                 closing(
                     Watch(
                         run,

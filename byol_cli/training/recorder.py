@@ -3,8 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from byol_cli.schema.errors import InputError
+from byol_cli.training.files import tolerated, write_whole
 
 
 class Recorder:
@@ -123,25 +123,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise InputError(f"{path}: line {number} is damaged; no run can go on from it") from None
     return rows
-
-
-@contextmanager
-def tolerated(what: Path, *, say: Callable[[str], None]) -> Iterator[None]:
-    """A file that a run can do without: where it cannot be written, `say` is told and the run goes on."""
-    try:
-        yield
-    except OSError as error:
-        say(f"warning: {what} cannot be written: {error.strerror or error}")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` so that `path` is at all times absent, the old file or the new one."""
-    draft = path.with_name(f"{path.name}.writing")
-    with draft.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from byol_cli.training.checkpoint_writing import BackgroundWriter, CheckpointFol
 from byol_cli.training.machine import versions
 from byol_cli.training.setup import Run
 
+SECONDS_BETWEEN_ATTEMPTS = 0.5
+
 
 class Saver:
     """Saves a run by steps and by minutes, beside the loop; a few saves in a row may fail."""
@@ -67,7 +69,7 @@ class Saver:
                 self._say(
                     f"warning: step {step} is not saved: that of step {self._written_step} is still being written"
                 )
-            self._told_of_slowness = self._written_step
+            self._told_of_slowness, self._saved_at = self._written_step, time.monotonic()
             return
         self.look_back()
         self._saved_at = time.monotonic()
@@ -81,16 +83,10 @@ class Saver:
         Raises:
             TrainingFault: too many saves in a row have failed.
         """
-        error, step = self._writer.wait(), self._written_step
-        if step is None:
+        reason = self._failure()
+        if reason is None:
             return
-        self._written_step = None
-        if error is None:
-            self._failed, self.good_step = 0, step
-            return
-        self._failed += 1
         limit = self._run.config.trainer.max_failed_saves
-        reason = f"step {step} cannot be saved: {error.strerror or error}; {self.last_good()}"
         if self._failed >= limit:
             raise TrainingFault(f"{reason} ({self._failed} failures in a row, trainer.max_failed_saves={limit})")
         self._say(f"warning: {reason}; the run goes on (failure {self._failed}, the run stops at {limit})")
@@ -103,16 +99,19 @@ class Saver:
     def save_and_wait(self, *, best: bool) -> None:
         """Have the state on the disk before anything else happens, as at the end of a run.
 
+        Where it cannot be written, it is tried again, as often as saves may fail in a row.
+
         Raises:
             TrainingFault: it cannot be written.
         """
         self.look_back()
-        self.save(best=best)
-        error, self._written_step = self._writer.wait(), None
-        step = self._run.state.step
-        if error is not None:
-            raise TrainingFault(f"step {step} cannot be saved: {error.strerror or error}; {self.last_good()}")
-        self.good_step = step
+        self._failed = 0
+        while True:
+            self.save(best=best)
+            self.look_back()
+            if self.good_step == self._run.state.step:
+                return
+            time.sleep(SECONDS_BETWEEN_ATTEMPTS)
 
     def is_finite(self) -> bool:
         """Whether every number that would be saved is finite; waits for the device."""
@@ -124,8 +123,23 @@ class Saver:
         return "there is no checkpoint yet" if step is None else f"the last checkpoint is that of step {step}"
 
     def close(self) -> None:
-        """Let the writer come to its end."""
+        """Let the writer come to its end, and tell where it could not write."""
+        reason = self._failure()
+        if reason is not None:
+            self._say(f"warning: {reason}")
         self._writer.close()
+
+    def _failure(self) -> str | None:
+        """Wait for the checkpoint that is being written; in words, why it could not be."""
+        error, step = self._writer.wait(), self._written_step
+        if step is None:
+            return None
+        self._written_step = None
+        if error is None:
+            self._failed, self.good_step = 0, step
+            return None
+        self._failed += 1
+        return f"step {step} cannot be saved: {error.strerror or error}; {self.last_good()}"
 
     def _write(self, checkpoint: dict[str, Any], *, best: bool) -> None:
         self._sync()

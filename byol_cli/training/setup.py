@@ -168,7 +168,7 @@ def prepare(
             if not force:
                 raise InputError(f"{source}: {changed} (number, names, sizes); resume_force=true goes on all the same")
             say(f"warning: {changed}")
-        state.restore(checkpoint, source=source)
+        state.restore(checkpoint, source=source, say=say)
     elif config.backbone.weights is not None:
         load_backbone_weights(state.online.backbone, Path(config.backbone.weights))
         load_backbone_weights(state.target.backbone, Path(config.backbone.weights))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from byol_cli.model.backbones import Backbone, build_backbone
 from byol_cli.model.byol import OnlineNetwork, TargetNetwork, build_networks
-from byol_cli.optim.build import build_optimizer
+from byol_cli.optim.build import OPTIMIZERS, build_optimizer
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.load import option_fields
@@ -28,11 +28,16 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
 
+    @property
+    def device(self) -> torch.device:
+        """That the networks are on."""
+        return next(self.online.parameters()).device
+
     def tensors(self) -> dict[str, Any]:
         """The part of a checkpoint that goes on changing: counters, weights, optimiser, scaler and generator states."""
         generators: dict[str, Any] = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            generators["cuda"] = torch.cuda.get_rng_state_all()
+        if self.device.type == "cuda":
+            generators["cuda"] = [torch.cuda.get_rng_state(self.device)]
         return {
             "step": self.step,
             "online": self.online.state_dict(),
@@ -51,39 +56,50 @@ class TrainingState:
             *(value for value in remembered if isinstance(value, Tensor)),
         ]
 
-    def restore(self, checkpoint: dict[str, Any], *, source: str) -> None:
-        """Take up the state that `tensors` gave.
+    def restore(self, checkpoint: dict[str, Any], *, source: str, say: Callable[[str], None]) -> None:
+        """Take up the state that `tensors` gave, read from the file `source`; `say` as in `restore_weights`.
 
         Raises:
             InputError: the checkpoint is of another architecture.
         """
-        self.restore_weights(checkpoint, source=source)
+        self.restore_weights(checkpoint, source=source, say=say)
         try:
             torch.set_rng_state(checkpoint["rng"]["cpu"])
-            if torch.cuda.is_available() and "cuda" in checkpoint["rng"]:
-                torch.cuda.set_rng_state_all(checkpoint["rng"]["cuda"][: torch.cuda.device_count()])
+            if self.device.type == "cuda" and checkpoint["rng"].get("cuda"):
+                torch.cuda.set_rng_state(checkpoint["rng"]["cuda"][0], self.device)
         except RuntimeError as error:
             raise InputError(f"{source} holds no state of torch's random generators: {_one_line(error)}") from None
         self.step = checkpoint["step"]
 
-    def restore_weights(self, checkpoint: dict[str, Any], *, source: str) -> None:
+    def restore_weights(self, checkpoint: dict[str, Any], *, source: str, say: Callable[[str], None]) -> None:
         """Take up networks, optimiser and scaler alone: the place in the data and in the schedules stays.
 
-        The optimiser's settings stay those of the configuration.
+        The optimiser's settings stay those of the configuration. What another optimiser remembers is of no use to this
+        one, which begins anew then; `say` is told.
 
         Raises:
             InputError: the checkpoint is of another architecture.
         """
-        settings = [{**group} for group in self.optimizer.param_groups]
         try:
             self.online.load_state_dict(checkpoint["online"])
             self.target.load_state_dict(checkpoint["target"])
-            self.optimizer.load_state_dict(checkpoint["optimizer"])
-            self.scaler.load_state_dict(checkpoint["scaler"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise InputError(
-                f"{source} is of another architecture, optimiser or precision: {_one_line(error)}"
-            ) from None
+            if self.scaler.is_enabled() and checkpoint["scaler"]:  # else one of the two is not of fp16
+                self.scaler.load_state_dict(checkpoint["scaler"])
+        except (RuntimeError, KeyError) as error:
+            raise InputError(f"{source} is of another architecture: {_one_line(error)}") from None
+        name = checkpoint["config"]["optimizer"]["name"]
+        if type(self.optimizer) is OPTIMIZERS[name]:
+            self._restore_optimizer(checkpoint["optimizer"], source=source)
+        else:
+            self.optimizer.state.clear()
+            say(f"warning: the optimiser begins anew: {source} holds what {name} remembers")
+
+    def _restore_optimizer(self, remembers: dict[str, Any], *, source: str) -> None:
+        settings = [{**group} for group in self.optimizer.param_groups]
+        try:
+            self.optimizer.load_state_dict(remembers)
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{source} is of another architecture: {_one_line(error)}") from None
         for group, setting in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(setting)
         for parameter, remembered in self.optimizer.state.items():

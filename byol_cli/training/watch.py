@@ -9,7 +9,7 @@ from torch import Tensor
 
 from byol_cli.data.loader import TrainingBatches
 from byol_cli.model.backbones import Backbone
-from byol_cli.schema.errors import TrainingFault
+from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.training.checkpoint_search import FOLDER, newest_good
 from byol_cli.training.collapse import read_gauges
 from byol_cli.training.console import Progress, say
@@ -21,7 +21,8 @@ from byol_cli.training.setup import Run
 
 MAX_WAIT_SHARE = 0.1
 
-SCORE, BEST_SCORE, NONFINITE = "selection_score", "best_selection_score", "train/nonfinite_steps"
+SCORE, BEST_SCORE = "selection_score", "best_selection_score"
+SKIPPED, ROLLBACKS = "train/nonfinite_steps", "train/rollbacks"  # both counted against trainer.max_nonfinite
 
 Probe = Callable[[Backbone], dict[str, float]]
 
@@ -69,30 +70,31 @@ class Watch:
         run, trainer = self.run, self.run.config.trainer
         step, last = run.state.step, run.state.step == run.plan.total_steps
         self.progress.advance(trainer.batch_size)
+        stopping = self.stop.requested  # once: a signal that comes later is heeded after the next step
         gauges = step % trainer.gauges_every_steps == 0 or step == 1 or last
         log = step % trainer.log_every_steps == 0 or last
         probe = step % (run.plan.steps_per_epoch * trainer.probe_every_epochs) == 0 or last
-        save = self.saver.due() or self.stop.requested or last
+        save = self.saver.due() or stopping or last
         if not (gauges or log or probe or save):
             return True
         figures = {"train/loss": loss.item(), "train/gradient_norm": gradient_norm.item()}  # waits for the device
         self.training_seconds += time.monotonic() - self._resumed_at
         self.saver.look_back_if_written()
-        self.judge_nonfinite(about_to_save=save or probe)
+        self.judge_nonfinite(about_to_save=save or probe or gauges)
         if gauges:
             self.read_gauges()
         if log and all(map(math.isfinite, figures.values())):
             self.log(figures)
         best = self.take_probe() if probe else False
-        if last or self.stop.requested:
+        if last or stopping:
             self.saver.save_and_wait(best=best)
         elif save or best:
             self.saver.save(best=best)
         self._resumed_at = time.monotonic()
-        return not self.stop.requested
+        return not stopping
 
     def judge_nonfinite(self, *, about_to_save: bool) -> None:
-        """Go back, or stop, where steps since the last look were not finite; so are weights that are to be saved.
+        """Go back, or stop, where a step since the last look was not finite, or weights that are to be saved are not.
 
         Raises:
             TrainingFault: by `trainer.on_nonfinite`, or there were too many such steps.
@@ -103,30 +105,34 @@ class Watch:
         if not count and not broken:
             return
         what = "the loss or its gradient is not finite" if count else "weights are not finite"
-        total = self.metrics[NONFINITE] = self.metrics.get(NONFINITE, 0) + max(count, 1)
         self.saver.look_back()
-        narrow = "" if self.run.runtime.precision == "fp32" else "trainer.precision=fp32, "
         if policy == "stop" or (policy == "skip" and broken):
+            narrow = "" if self.run.runtime.precision == "fp32" else "trainer.precision=fp32, "
             raise TrainingFault(
                 f"step {step}: {what}; try a lower optimizer.lr, {narrow}or trainer.on_nonfinite=rollback; "
                 f"{self.saver.last_good()}"
             )
+        name, new = (SKIPPED, count) if policy == "skip" else (ROLLBACKS, 1)
+        total = self.metrics[name] = self.metrics.get(name, 0) + new
         if total > trainer.max_nonfinite:
             raise TrainingFault(
-                f"step {step}: {what}, for the {total}th time (trainer.max_nonfinite={trainer.max_nonfinite}); "
+                f"step {step}: {what}; {total} such cases are more than trainer.max_nonfinite={trainer.max_nonfinite}; "
                 f"{self.saver.last_good()}"
             )
-        done = f"{count} steps are left out" if policy == "skip" else self.roll_back()
-        say(f"warning: step {step}: {what}: {done} ({total} so far, the run stops above {trainer.max_nonfinite})")
-        self.recorder.record(step, {NONFINITE: total})
+        done = "left out" if policy == "skip" else self.roll_back()
+        say(f"warning: step {step}: {what}: {done} (case {total}, the run stops above {trainer.max_nonfinite})")
+        self.recorder.record(step, {name: total})
 
     def roll_back(self) -> str:
         """Take the last checkpoint's weights, and go on with the images that come next: not into the same pit again."""
-        found = newest_good(self.run_dir, field="rollback", say=say)
-        if found is None:
-            raise TrainingFault(f"step {self.run.state.step}: {self.saver.last_good()} to go back to")
-        path, checkpoint = found
-        self.run.state.restore_weights(checkpoint, source=str(path))
+        try:
+            found = newest_good(self.run_dir, field="rollback", say=say)
+            if found is None:
+                raise InputError(f"{self.saver.last_good()} to go back to")
+            path, checkpoint = found
+            self.run.state.restore_weights(checkpoint, source=str(path), say=say)
+        except InputError as error:
+            raise TrainingFault(f"step {self.run.state.step}: {error}") from None
         return f"back to the weights of step {checkpoint['step']}"
 
     def close(self) -> None:

@@ -84,6 +84,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[int]]
                 {"steps": [IN_THE_MIDDLE], "workers": [2, 0]},
             ],
             id="bf16, accumulated",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             [*OWN, "trainer.precision=fp16"],

@@ -127,6 +127,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(byol_train: Command, tiny: list[str], small_disk: Path) -> None:
     words = [*tiny, *SHORT, f"hydra.run.dir={small_disk}/run", "trainer.keep_last=100", "trainer.steps=200"]
     ended = byol_train(*words)

@@ -331,6 +331,7 @@ def judge_sweep(ended: Any, lines: list[str], summaries: list[dict[str, Any]]) -
     return "sweep"
 
 
+@pytest.mark.slow
 def test_every_command_ends_well_or_in_one_line(
     command: Callable[..., Any],
     capfd: pytest.CaptureFixture[str],

@@ -95,6 +95,27 @@ def test_auto_takes_the_newest_unfinished_run_of_the_same_settings(cut: Path, tm
     assert [run.name for run in unfinished_runs(config, runs)] == ["c", "b", "a"]
 
 
+def test_auto_leaves_runs_alone_that_cannot_be_gone_on_with(
+    byol_train: Command, words: list[str], cut: Path, tmp_path: Path
+) -> None:
+    stored = (tmp_path / cut / "config.yaml").read_text()
+    (tmp_path / cut / "config.yaml").write_text(stored.replace("\nseed: 0\n", "\nseed: 1\n"))  # its checkpoint has 0
+    shutil.copytree(tmp_path / cut, tmp_path / "runs" / "bad")
+    for checkpoint in (tmp_path / "runs" / "bad" / "checkpoints").glob("*.pt"):
+        checkpoint.write_bytes(b"")
+    (tmp_path / "runs" / "new").mkdir()
+    (tmp_path / "runs" / "new" / "metrics.jsonl").touch()  # refused in its turn, to be over sooner
+    before = tree(tmp_path)
+    ended = byol_train(*words, "seed=1", "resume=auto", "hydra.run.dir=runs/new")
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+    assert "hydra.run.dir=runs/new holds the metrics.jsonl of a run" in ended.err
+    for left in ("cut is another run: seed is 0 there", "no other checkpoint in runs/bad/checkpoints is good"):
+        (line,) = [line for line in ended.out.splitlines() if left in line]
+        assert line.endswith("; it is left alone")
+    assert ended.out.splitlines()[-1] == NO_RUN
+    assert tree(tmp_path) == before
+
+
 @pytest.fixture
 def locked(cut: Path, tmp_path: Path) -> Iterator[int]:
     """Another process that lives writes in the run."""
@@ -213,7 +234,7 @@ def test_a_whole_command_goes_on_when_typed_again_and_another_machine_is_told_of
     byol_train: Command, words: list[str], cut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = torch.get_num_threads()
-    monkeypatch.setattr(machine, "_processor_model", lambda: "Another 9000")
+    monkeypatch.setattr(machine, "_processor_model", lambda: "Another\x1b[2J 9000")
     torch.set_num_threads(threads + 1)
     try:
         ended = byol_train(*words, "resume=runs/cut", "trainer.checkpoint_every_steps=3")
@@ -222,5 +243,5 @@ def test_a_whole_command_goes_on_when_typed_again_and_another_machine_is_told_of
     assert ended.code == 0, ended.err
     assert "changed: trainer.checkpoint_every_steps from null to 3\n" in ended.out
     assert f"threads {threads} then, {threads + 1} now" in ended.out
-    assert "Another 9000" in ended.out
+    assert "Another [2J 9000" in ended.out
     assert "there is nothing left to do" in byol_train(*words, "resume=runs/cut").out

@@ -318,6 +318,7 @@ def test_starting_from_given_weights_begins_with_them(byol_train: Command, tiny:
 SHORT_DEMO = ["trainer.steps=100", "trainer.gauges_every_steps=25", "trainer.device=cpu", "evaluation=[knn]"]
 
 
+@pytest.mark.slow
 def test_without_the_predictor_the_demo_collapses_and_says_so(byol_train: Command, tmp_path: Path) -> None:
     ended = byol_train(*SHORT_DEMO, "head.predictor=false", "hydra.run.dir=warned")
     assert ended.code == 0
@@ -340,6 +341,7 @@ def test_a_run_that_diverges_ends_and_says_so(byol_train: Command, tiny: list[st
     assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
 
 
+@pytest.mark.slow
 def test_with_the_predictor_the_demo_does_not_collapse(byol_train: Command) -> None:
     ended = byol_train(*SHORT_DEMO, "trainer.on_collapse=stop", "hydra.run.dir=run")
     assert ended.code == 0, ended.err

@@ -116,6 +116,19 @@ def test_a_hung_worker_is_a_training_fault_with_a_remedy_and_is_ended() -> None:
     assert set(active_children()) <= before
 
 
+@pytest.mark.parametrize(
+    ("torchs", "ours"),
+    [
+        ("DataLoader worker (pid 1) is killed.", "; num_workers=1 in place of 3 needs less"),
+        ("DataLoader timed out after 60 seconds", "where it is only slow, num_workers=1 asks less of it at a time"),
+    ],
+)
+def test_a_remedy_is_called_what_the_command_calls_it(torchs: str, ours: str) -> None:
+    with pytest.raises(TrainingFault) as fault, workers.worker_faults(num_workers=3, group=""):
+        raise RuntimeError(torchs)
+    assert str(fault.value).endswith(ours)
+
+
 def test_a_hung_worker_holds_up_neither_closing_nor_the_end_of_the_program(tmp_path: Path) -> None:
     """Workers ignore SIGTERM, by which Python would end them; it would then wait for them for ever."""
     script = tmp_path / "left_open.py"
@@ -162,8 +175,11 @@ import torch.multiprocessing
 from byol_cli.data import workers
 from byol_cli.data.workers import in_workers
 
+def say(line):  # whole: between two writes a signal would be handled
+    os.write(1, f"{line}\\n".encode())
+
 def shout(number, frame):
-    os.write(1, b"handled in %d\\n" % os.getpid())
+    say(f"handled in {os.getpid()}")
 
 def make(number):
     return torch.tensor([number, os.getpid()])
@@ -199,11 +215,11 @@ if __name__ == "__main__":
     sender.start()
     try:
         values = [value.tolist() for value in made]
-        print("got", [value for value, _ in values], flush=True)
+        say(f"got {[value for value, _ in values]}")
     finally:
         done.set()
         sender.join()
-    print("parent is", os.getpid(), flush=True)
+    say(f"parent is {os.getpid()}")
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 """
 

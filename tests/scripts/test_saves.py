@@ -11,6 +11,7 @@ SMALL_DEMO = "backbone.widths=[4,8] backbone.blocks=[1,1] head.hidden_dim=16 hea
 WORDS = [*SMALL_DEMO, "trainer.device=cpu", "trainer.batch_size=8", "trainer.steps=1000000"]
 
 
+@pytest.mark.slow
 def test_saves_are_compared_with_none_and_with_waiting() -> None:
     options = Options(rounds=2, peers=())
     rates, stalls = saves._tables(options, "tiny", WORDS, steps=4, suffix="_digits")

@@ -38,6 +38,7 @@ def test_three_kills_leave_no_trace(tmp_path: Path) -> None:
     assert tally.in_writes >= 1
 
 
+@pytest.mark.slow
 def test_each_piece_of_the_state_is_noticed_when_it_is_spoilt(tmp_path: Path) -> None:
     comparisons = spoil_each(tmp_path)
     assert passed(comparisons), table(comparisons)
