@@ -5,7 +5,7 @@ from pathlib import Path
 
 import byol_cli
 
-FLOORS = ["schema", "views", "data", "model", "losses", "optim", "training", "evaluation", "cli"]
+FLOORS = ["schema", "views", "data", "model", "losses", "optim", "training", "evaluation", "report", "export", "cli"]
 PACKAGE = Path(byol_cli.__file__).parent
 
 

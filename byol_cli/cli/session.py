@@ -10,21 +10,26 @@ import yaml
 
 from byol_cli.cli.command import DONE, INTERRUPTED, Outcome, say
 from byol_cli.cli.folders import UnfitRun
+from byol_cli.cli.results_file import facts_of_results, newest_file, record_results
 from byol_cli.cli.resume import config_in, resume_command, stored_config
-from byol_cli.evaluation.evaluator import Evaluator
+from byol_cli.cli.showing import show
+from byol_cli.evaluation.evaluator import Evaluator, Subject
+from byol_cli.evaluation.looks import pairs_by, reading_by
 from byol_cli.evaluation.probe import OnlineProbe
+from byol_cli.report.page import write_report
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.schema.load import plain
 from byol_cli.training.checkpoint_reading import UnreadableCheckpoint
 from byol_cli.training.checkpoint_search import newest_good
+from byol_cli.training.digests import sha256_of
 from byol_cli.training.files import tolerated, write_whole
 from byol_cli.training.interrupt import Interrupted, StopRequest
 from byol_cli.training.machine import differences, versions
 from byol_cli.training.memory import memory_faults
 from byol_cli.training.pretrain import TrainingResult, pretrain
 from byol_cli.training.recorder import write_json
-from byol_cli.training.setup import Run, prepare
+from byol_cli.training.setup import MEASURED_AT_ONCE, Run, prepare
 
 NOTHING_YET = TrainingResult(images_per_second=None, selection_score=None)
 
@@ -96,7 +101,7 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
     began = time.monotonic()
     say(*run.header().splitlines())
     write_folder_file(lambda: write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(run.config), sort_keys=False)))
-    result = NOTHING_YET
+    result, measured_by = NOTHING_YET, evaluator(run)
 
     def summary(status: str, **more: Any) -> None:
         values = {
@@ -114,19 +119,32 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
         with memory_faults(run.config.trainer):
             result = pretrain(run, run_dir, probe=online_probe(run), stop=stop)
             stop.check()
-            report = evaluator(run).report(run.state.online.backbone, untrained=run.untrained_backbone())
+            report = measured_by.report(subject(run))
     except (TrainingFault, InputError) as fault:
         with tolerated(run_dir / "summary.json", say=say):
             summary("stopped", message=str(fault))
+        write_report(run_dir, gallery=None, say=say, facts=run.facts())
         raise
     except Interrupted:
         with tolerated(run_dir / "summary.json", say=say):
             summary("interrupted")
+        write_report(run_dir, gallery=None, say=say, facts=run.facts())
         where = f"and saved at step {run.state.step:,}" if run.state.step else "before the first step"
         message = f"interrupted {where}; go on by: {resume_command(run_dir, run.config)}"
         return Outcome(INTERRUPTED, message=message)
     say("", *report.table().splitlines(), "", f"run folder: {run_dir}")
     write_folder_file(lambda: summary("done", **report.summary()))
+    with stop.finishing():  # there is nothing left to interrupt
+        record_results(run_dir, report.results, facts=facts_of(run, run_dir), say=say)
+        show(
+            run_dir,
+            measured_by,
+            run.state.online.backbone,
+            mean=run.mean,
+            std=run.std,
+            tsne=False,
+            facts=run.facts(),
+        )
     return Outcome(DONE, score=math.nan if result.selection_score is None else result.selection_score)
 
 
@@ -144,13 +162,51 @@ def online_probe(run: Run) -> OnlineProbe:
 
 
 def evaluator(run: Run) -> Evaluator:
-    """What is measured at the end."""
+    """What is measured at the end; raises InputError where that needs labels and there are none."""
+    config, trainer = run.config, run.config.trainer
+    at_once = min(MEASURED_AT_ONCE, run.micro_batch_size)
+    how: dict[str, Any] = {
+        "num_workers": run.num_workers,
+        "timeout_seconds": trainer.worker_timeout_seconds,
+        "bad_images": run.bad_images,
+        "device": run.runtime.device,
+        "mean": run.mean,
+        "std": run.std,
+    }
     return Evaluator(
         splits=run.splits,
-        config=run.config.evaluation,
+        config=config.evaluation,
         runtime=run.runtime,
-        batches=run.evaluation_batches,
+        reading=reading_by(config.augmentation, seed=config.seed, batch_size=at_once, **how),
+        pairs=pairs_by(config.augmentation, seed=config.seed, batch_size=max(1, at_once // 2), **how),
+        seed=config.seed,
+        say=say,
+    )
+
+
+def subject(run: Run) -> Subject:
+    """The run's backbone, and how others of random weights are made."""
+    return Subject(
+        trained=run.state.online.backbone,
+        untrained=run.untrained_backbone(),
+        make_backbone=run.make_backbone,
+        epochs=max(1, round(run.state.step / run.plan.steps_per_epoch)),
+    )
+
+
+def facts_of(run: Run, run_dir: Path) -> dict[str, Any]:
+    """What a line of evaluations.jsonl tells of this run besides figures."""
+    checkpoint = newest_file(run_dir)
+    return facts_of_results(
+        command="byol-train",
+        splits=run.splits,
+        dataset=run.config.dataset.name,
+        checkpoint=checkpoint,
+        checkpoint_sha256=None if checkpoint is None else sha256_of(checkpoint),
+        folder=run_dir,
+        step=run.state.step,
         seed=run.config.seed,
+        runtime=run.runtime,
     )
 
 

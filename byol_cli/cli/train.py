@@ -195,7 +195,15 @@ def run_jobs(plan: Sweep, line: CommandLine, folder: Path, *, stop: StopRequest)
         return complain(PROGRAM, Outcome(FAULT, message=f"the sweep ends at {error.filename}: {error.strerror}"))
     finally:
         say(*plan.finish(folder).splitlines())
+        show_sweep(folder)
     return plan.exit_code
+
+
+def show_sweep(folder: Path) -> None:
+    """report.html of a sweep. What draws it is imported here, so that --help need not wait for it."""
+    from byol_cli.report.page import write_report
+
+    write_report(folder, gallery=None, say=warn)
 
 
 def fresh_job(config: TrainConfig, run_dir: Path, *, stop: StopRequest) -> Outcome:

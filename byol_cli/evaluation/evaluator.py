@@ -1,46 +1,51 @@
 """The final measurement: the trained backbone on the test set, with what it must beat beside it."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from byol_cli.data.images import evenly_spaced
 from byol_cli.data.sources import Splits, Subset
+from byol_cli.evaluation.classifier import Reading
 from byol_cli.evaluation.feature_cache import FeatureCache
 from byol_cli.evaluation.features import extract_features, labels_of, pixel_features, without_missing
-from byol_cli.evaluation.report import Scores, measure, score_table
+from byol_cli.evaluation.finetune import finetune_results
+from byol_cli.evaluation.frozen import measure
+from byol_cli.evaluation.label_free import PAIR_IMAGES
+from byol_cli.evaluation.linear_augmented import CroppedImages, augmented_linear_probe
+from byol_cli.evaluation.looks import ViewPairs
+from byol_cli.evaluation.report import Report
+from byol_cli.evaluation.results import Result
+from byol_cli.evaluation.retrieval import plan_retrieval, retrieval_results
+from byol_cli.evaluation.supervised import supervised_results
+from byol_cli.evaluation.tuned import task_of
 from byol_cli.model.backbones import Backbone
 from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.training.runtime import Runtime
 
 PIXEL_LIMIT = 4096  # values an image; raw pixels are a baseline for small images only
 
-Features = Callable[[Subset], Tensor]
 
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is measured: a backbone on the device, another one of random weights, and how more of these are made.
 
-@dataclass(frozen=True)
-class Report:
-    """Scores of the trained backbone, of the same one untrained, and of the pixels themselves where they are few."""
+    `epochs` is for how many the backbone was pre-trained, one at least.
+    """
 
-    trained: Scores
-    untrained: Scores
-    pixels: Scores | None
-
-    def summary(self) -> dict[str, Any]:
-        """For summary.json."""
-        pixels = None if self.pixels is None else asdict(self.pixels)
-        return {**asdict(self.trained), "untrained": asdict(self.untrained), "pixels": pixels}
-
-    def table(self) -> str:
-        """For the terminal."""
-        return score_table(self.trained, self.untrained, self.pixels)
+    trained: Backbone
+    untrained: Backbone
+    make_backbone: Callable[[], Backbone]
+    epochs: int
 
 
 class Evaluator:
-    """Measures on `splits`; `batches(subset)` gives the images of a part in order, as the backbone takes them."""
+    """Measures on `splits`."""
 
     def __init__(
         self,
@@ -48,48 +53,129 @@ class Evaluator:
         splits: Splits,
         config: EvaluationConfig,
         runtime: Runtime,
-        batches: Callable[[Subset], Iterator[Tensor]],
+        reading: Reading,
+        pairs: ViewPairs,
         seed: int,
+        say: Callable[[str], None],
         cache: FeatureCache | None = None,
     ) -> None:
-        """Nothing is read until something is measured; features are taken from `cache`, where there is one."""
-        self.splits, self.config, self.runtime, self.batches, self.seed = splits, config, runtime, batches, seed
-        self.cache = cache
+        """Nothing is read until something is measured.
 
-    def report(self, trained: Backbone, *, untrained: Backbone) -> Report:
+        Args:
+            splits: training images, the selection split and the test set.
+            config: what is measured.
+            runtime: device and precision.
+            reading: how images come to the device.
+            pairs: two views of each image.
+            seed: of batches, crops and bootstrap.
+            say: is told in one line what a trained network reached.
+            cache: features are taken from it, where there is one.
+
+        Raises:
+            InputError: what is asked for needs labels, and there are none.
+        """
+        self.splits, self.config, self.runtime, self.reading, self.pairs = splits, config, runtime, reading, pairs
+        self.seed, self.say, self.cache = seed, say, cache
+        for name in ("finetune", "supervised"):
+            if getattr(config, name) is not None:
+                task_of(splits, measure=name)
+        if config.retrieval is not None:
+            plan_retrieval(config.retrieval, splits)
+
+    def report(self, subject: Subject) -> Report:
         """Every measurement of the configuration for the backbone and its baselines."""
-        one_image = next(iter(self.batches(self.splits.train.take(np.arange(1)))))
-        small = one_image.numel() <= PIXEL_LIMIT
-        return Report(
-            trained=self._scores(partial(self._features, trained)),
-            untrained=self._scores(partial(self._features, untrained)),
-            pixels=self._scores(lambda subset: pixel_features(self.batches(subset))) if small else None,
-        )
+        backbones: dict[str, Backbone | None] = {"trained": subject.trained, "untrained": subject.untrained}
+        one_image = next(iter(self.reading.centres(self.splits.train.take(np.arange(1)))))
+        if one_image.numel() <= PIXEL_LIMIT:
+            backbones["pixels"] = None
+        results = [result for name, backbone in backbones.items() for result in self._frozen(name, backbone)]
+        shared: dict[str, Any] = {
+            "splits": self.splits,
+            "make_backbone": subject.make_backbone,
+            "reading": self.reading,
+            "runtime": self.runtime,
+            "seed": self.seed,
+            "log": self.say,
+        }
+        if self.config.retrieval is not None:
+            results += retrieval_results(
+                self.config.retrieval,
+                splits=self.splits,
+                features={name: partial(self.features, backbone) for name, backbone in backbones.items()},
+                device=self.runtime.device,
+                seed=self.seed,
+            )
+        if self.config.finetune is not None:
+            results += finetune_results(self.config.finetune, trained=subject.trained, **shared)
+        if self.config.supervised is not None:
+            results += supervised_results(self.config.supervised, pretraining_epochs=subject.epochs, **shared)
+        return Report(results=tuple(results), measured_on=measured_part(self.splits))
 
-    def _features(self, backbone: Backbone, subset: Subset) -> Tensor:
-        device, dtype = self.runtime.device, self.runtime.autocast_dtype
-
-        def extract() -> Tensor:
-            return extract_features(backbone, self.batches(subset), device=device, autocast=dtype)
-
-        return (extract() if self.cache is None else self.cache(backbone, subset, extract)).float()
-
-    def _scores(self, features: Features) -> Scores:
-        def part(subset: Subset | None) -> tuple[Tensor, Tensor] | tuple[None, None]:
-            return without_missing(features(subset), labels_of(subset)) if subset else (None, None)
-
+    def _frozen(self, representation: str, backbone: Backbone | None) -> list[Result]:
+        """Of the pixels themselves where `backbone` is None."""
         splits = self.splits
-        train_features, train_labels = without_missing(features(splits.train), labels_of(splits.train))
+
+        def part(subset: Subset | None) -> tuple[Tensor, Tensor] | tuple[None, None]:
+            return without_missing(self.features(backbone, subset), labels_of(subset)) if subset else (None, None)
+
+        train_features, train_labels = without_missing(self.features(backbone, splits.train), labels_of(splits.train))
         selection_features, selection_labels = part(splits.selection)
         test_features, test_labels = part(splits.test)
         return measure(
+            representation=representation,
             train_features=train_features,
             train_labels=train_labels,
             selection_features=selection_features,
             selection_labels=selection_labels,
             test_features=test_features,
             test_labels=test_labels,
+            pairs=self._pairs(backbone),
+            augmented=partial(augmented_linear_probe, self._cropped(backbone)),
             config=self.config,
-            num_classes=len(splits.class_names),
+            class_names=splits.class_names,
             seed=self.seed,
         )
+
+    def features(self, backbone: Backbone | None, subset: Subset) -> Tensor:
+        """Of the centres of a part's images, `(images, dim)`, NaN where one cannot be read; None: the pixels."""
+        if backbone is None:
+            return pixel_features(self.reading.centres(subset))
+        return self._kept(backbone, subset, lambda: self._extract(backbone, self.reading.centres(subset)))
+
+    def _pairs(self, backbone: Backbone | None) -> Tensor:
+        """Features of two views each of some training images: `(images, 2, dim)`."""
+        train = self.splits.train
+        subset = train.take(evenly_spaced(len(train), at_most=PAIR_IMAGES))
+        alternating = (torch.stack(views, dim=1).flatten(0, 1) for views in self.pairs.batches(subset))
+        if backbone is None:
+            features = pixel_features(alternating)
+        else:
+            features = self._kept(backbone, subset, lambda: self._extract(backbone, alternating), what=self.pairs.facts)
+        return features.unflatten(0, (-1, 2))
+
+    def _extract(self, backbone: Backbone, batches: Iterable[Tensor]) -> Tensor:
+        device, dtype = self.runtime.device, self.runtime.autocast_dtype
+        return extract_features(backbone, batches, device=device, autocast=dtype)
+
+    def _kept(self, backbone: Backbone, subset: Subset, extract: Callable[[], Tensor], *, what: str = "") -> Tensor:
+        return (extract() if self.cache is None else self.cache(backbone, subset, extract, what=what)).float()
+
+    def _cropped(self, backbone: Backbone | None) -> CroppedImages:
+        selection = self.splits.selection.labelled()
+        return CroppedImages(
+            backbone=nn.Flatten() if backbone is None else backbone,
+            train=self.splits.train.labelled(),
+            selection=selection if self.splits.test is not None and len(selection) else None,
+            reading=self.reading,
+            runtime=self.runtime,
+        )
+
+
+def measured_part(splits: Splits) -> str | None:
+    """What accuracies are measured on: test, else selection; None where labels are missing or all the same."""
+    labels = labels_of(splits.train)
+    if len(labels[labels >= 0].unique()) > 1:
+        for name, part in (("test", splits.test), ("selection", splits.selection)):
+            if part is not None and (labels_of(part) >= 0).any():
+                return name
+    return None

@@ -43,13 +43,14 @@ class FeatureCache:
         self._asked = self._reused = 0
         self._writes = True
 
-    def __call__(self, backbone: nn.Module, subset: Subset, extract: Callable[[], Tensor]) -> Tensor:
+    def __call__(self, backbone: nn.Module, subset: Subset, extract: Callable[[], Tensor], *, what: str = "") -> Tensor:
         """The features `(images, dim)` of `subset`: from their file, else what `extract` returns, which is kept.
 
         They come back in the type that they were kept in, bit for bit. Those of a part in which an image could not be
-        read are not taken where such an image is an error.
+        read are not taken where such an image is an error. `what` tells features of the same images apart: empty for
+        those of their centres.
         """
-        key = self._key(backbone, subset)
+        key = self._key(backbone, subset, what)
         path = self.folder / f"{key}.safetensors"
         self._asked += 1
         features = self._read(path, key) if path.is_file() else None
@@ -72,8 +73,8 @@ class FeatureCache:
             self.say(f"{num_missing:,} of {len(features):,} images could not be read when their features were kept")
         return not num_missing or subset.images.skips_bad
 
-    def _key(self, backbone: nn.Module, subset: Subset) -> str:
-        facts = [self._settings, weights_hash(backbone), subset.images.fingerprint]
+    def _key(self, backbone: nn.Module, subset: Subset, what: str) -> str:
+        facts = [self._settings, weights_hash(backbone), subset.images.fingerprint, *([what] if what else [])]
         digest = hashlib.sha256("\n".join(facts).encode())
         digest.update(subset.indices.tobytes())
         return digest.hexdigest()

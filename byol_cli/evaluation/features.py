@@ -1,6 +1,7 @@
 """Features of a whole data set, computed once; the measurements work on these."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -12,6 +13,18 @@ from byol_cli.schema.errors import InputError, TrainingFault
 # At this length the best base learning rate lies among the paper's (0.05 to 0.4), and C = 1 to 10 is near the best, for
 # raw pixels and for features of trained and untrained networks alike (measured on digits and CIFAR-10).
 _LENGTH = 4.0
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """In evaluation mode, in which no buffer changes; afterwards each of its modules is back in the mode it was in."""
+    was_training = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in was_training.items():
+            module.training = training
 
 
 @torch.no_grad()
@@ -40,14 +53,8 @@ def extract_features(
         TrainingFault: features of an image that could be read are not finite.
     """
     device = torch.device(device)
-    was_training = {module: module.training for module in backbone.modules()}
-    backbone.eval()
-    try:
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            return torch.cat([_features_of(backbone, images.to(device, non_blocking=True)) for images in batches])
-    finally:
-        for module, training in was_training.items():
-            module.training = training
+    with evaluating(backbone), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+        return torch.cat([_features_of(backbone, images.to(device, non_blocking=True)) for images in batches])
 
 
 def _features_of(backbone: nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,18 @@
 """Linear probe on frozen features (paper section 4.1): what can a linear classifier read from them?
 
-On cached features, hence without the paper's random crop and flip of the training images.
+Cached: on features that are computed once, hence without random crop and flip of the training images. Augmented, as the
+paper has it: see `linear_augmented`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from byol_cli.evaluation.features import standardization
+from byol_cli.evaluation.scoring import ranked
 
 _MOMENTUM = 0.9
 _REFERENCE_BATCH = 256
@@ -22,22 +24,49 @@ class LinearResult:
     """Accuracies in [0, 1].
 
     `learning_rate` is the base learning rate taken, `selection_top1` its accuracy on the selection split: None where
-    there was no such split and the middle one was taken unseen. `test_predictions` is `(images,)`.
+    there was no such split and the middle one was taken unseen. `test_predictions` is `(images,)`, `test_ranked` the
+    likeliest classes first, `(images, 5)` or fewer where there are fewer classes.
     """
 
     top1: float
     learning_rate: float
     selection_top1: float | None
     test_predictions: torch.Tensor
+    test_ranked: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Classifiers:
+class Training:
+    """What classifiers are trained on: `(features, labels)` a step, `(images, dim)` and int64 `(images,)`.
+
+    Features are as the backbone gives them, or inputs that `Classifiers.inputs` made, where `prepared`. There are
+    `total_steps` batches of `images_a_step` images on average.
+    """
+
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+    total_steps: int
+    images_a_step: float
+    prepared: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifiers:
     """One linear classifier a learning rate; `weights` is `(learning rates, classes, dim + 1)`, biases last."""
 
     mean: torch.Tensor
     factor: torch.Tensor
     weights: torch.Tensor
+
+    @classmethod
+    def untrained(cls, features: torch.Tensor, *, num_rates: int, num_classes: int) -> "Classifiers":
+        """All zero, for features standardised as `features` are, `(images, dim)`; on their device."""
+        mean, factor = standardization(features)
+        weights = features.new_zeros(num_rates, num_classes, features.shape[1] + 1)
+        return cls(mean=mean, factor=factor, weights=weights)
+
+    def to(self, device: torch.device) -> "Classifiers":
+        """The same on `device`."""
+        return Classifiers(mean=self.mean.to(device), factor=self.factor.to(device), weights=self.weights.to(device))
 
     def inputs(self, features: torch.Tensor) -> torch.Tensor:
         """Standardised, with a 1 for the bias: `(images, dim)` to `(images, dim + 1)`, the only copy that is made."""
@@ -53,6 +82,32 @@ class _Classifiers:
         """`(images, dim)` to predicted classes `(learning rates, images)`."""
         batches = features.split(_PREDICTION_BATCH)
         return torch.cat([self.logits(self.inputs(batch)).argmax(dim=1) for batch in batches], dim=1)
+
+    def ranked(self, features: torch.Tensor) -> torch.Tensor:
+        """`(images, dim)` to the likeliest classes of the first classifier, `(images, 5)` or fewer."""
+        batches = features.split(_PREDICTION_BATCH)
+        return torch.cat([ranked(self.logits(self.inputs(batch))[0].T) for batch in batches])
+
+    def train(self, training: Training, learning_rates: Sequence[float]) -> None:
+        """SGD from the weights as they are, in place: cross entropy, Nesterov momentum, cosine from base x batch / 256.
+
+        One classifier a base learning rate, all at once on the same batches.
+        """
+        weights, num_classes = self.weights, self.weights.shape[1]
+        velocity = torch.zeros_like(weights)
+        peak = weights.new_tensor(learning_rates)[:, None, None] * (training.images_a_step / _REFERENCE_BATCH)
+        for step, (features, labels) in enumerate(training.batches):
+            batch = features if training.prepared else self.inputs(features)
+            # The gradient of the mean cross entropy by the logits is (softmax - one-hot) / batch.
+            errors = self.logits(batch).softmax(dim=1) - F.one_hot(labels, num_classes).T
+            gradient = (errors.flatten(0, 1) @ batch).div_(len(batch)).view_as(weights)
+            velocity.mul_(_MOMENTUM).add_(gradient)
+            decay = (1 + math.cos(math.pi * step / training.total_steps)) / 2
+            weights -= gradient.add_(velocity, alpha=_MOMENTUM).mul_(peak * decay)
+
+
+Fit = Callable[[Sequence[float], bool], Classifiers]
+"""Trained classifiers of these base learning rates, on the training images or, if true, those of selection as well."""
 
 
 @torch.no_grad()
@@ -83,63 +138,70 @@ def linear_probe(
         seed: of the order of the images; the global random state is left alone.
     """
 
-    def fit(rates: Sequence[float]) -> _Classifiers:
-        return _fit(
-            train,
-            train_labels,
-            learning_rates=rates,
-            num_classes=num_classes,
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-        )
+    def fit(rates: Sequence[float], with_selection: bool) -> Classifiers:
+        features, labels = train, train_labels
+        if with_selection and selection is not None and selection_labels is not None:
+            features, labels = torch.cat([train, selection]), torch.cat([train_labels, selection_labels])
+        classifiers = Classifiers.untrained(features, num_rates=len(rates), num_classes=num_classes)
+        training = _cached(classifiers.inputs(features), labels, epochs=epochs, batch_size=batch_size, seed=seed)
+        classifiers.train(training, rates)
+        return classifiers
 
+    return choose_and_test(
+        fit,
+        learning_rates=learning_rates,
+        selection=selection,
+        selection_labels=selection_labels,
+        test=test,
+        test_labels=test_labels,
+    )
+
+
+def choose_and_test(
+    fit: Fit,
+    *,
+    learning_rates: Sequence[float],
+    selection: torch.Tensor | None,
+    selection_labels: torch.Tensor | None,
+    test: torch.Tensor,
+    test_labels: torch.Tensor,
+) -> LinearResult:
+    """The protocol of `linear_probe`, whatever the classifiers are trained on."""
     candidates, selection_top1 = sorted(learning_rates), None
+    with_selection = False
     if selection is not None and selection_labels is not None and len(selection) > 0:
-        correct = fit(candidates).predict(selection) == selection_labels
+        with_selection = True
+        correct = fit(candidates, False).predict(selection) == selection_labels
         accuracies = correct.double().mean(dim=1).tolist()
         selection_top1 = max(accuracies)
         candidates = [rate for rate, top1 in zip(candidates, accuracies, strict=True) if top1 == selection_top1]
-        train, train_labels = torch.cat([train, selection]), torch.cat([train_labels, selection_labels])
     learning_rate = candidates[len(candidates) // 2]
-    predictions = fit([learning_rate]).predict(test)[0]
+    classifiers = fit([learning_rate], with_selection)
+    predictions = classifiers.predict(test)[0]
     return LinearResult(
         top1=float((predictions == test_labels).double().mean()),
         learning_rate=learning_rate,
         selection_top1=selection_top1,
         test_predictions=predictions,
+        test_ranked=classifiers.ranked(test),
     )
 
 
-def _fit(
-    features: torch.Tensor,
-    labels: torch.Tensor,
-    *,
-    learning_rates: Sequence[float],
-    num_classes: int,
-    epochs: int,
-    batch_size: int,
-    seed: int,
-) -> _Classifiers:
-    """One classifier a base learning rate, all trained at once on the same batches, as equal in size as can be."""
-    images, dim = features.shape
-    mean, factor = standardization(features)
-    weights = features.new_zeros(len(learning_rates), num_classes, dim + 1)
-    classifiers = _Classifiers(mean=mean, factor=factor, weights=weights)
-    inputs = classifiers.inputs(features)
-    velocity = torch.zeros_like(weights)
+def _cached(inputs: torch.Tensor, labels: torch.Tensor, *, epochs: int, batch_size: int, seed: int) -> Training:
+    """Batches as equal in size as can be, in another order each epoch."""
+    images = len(inputs)
     steps_per_epoch = math.ceil(images / batch_size)
-    peak = features.new_tensor(learning_rates)[:, None, None] * (images / steps_per_epoch / _REFERENCE_BATCH)
-    generator = torch.Generator().manual_seed(seed)
-    for epoch in range(epochs):
-        order = torch.randperm(images, generator=generator).to(features.device)
-        for step, rows in enumerate(order.tensor_split(steps_per_epoch)):
-            progress = (epoch + step / steps_per_epoch) / epochs
-            batch = inputs.index_select(0, rows)
-            # The gradient of the mean cross entropy by the logits is (softmax - one-hot) / batch.
-            errors = classifiers.logits(batch).softmax(dim=1) - F.one_hot(labels[rows], num_classes).T
-            gradient = (errors.flatten(0, 1) @ batch).div_(len(rows)).view_as(weights)
-            velocity.mul_(_MOMENTUM).add_(gradient)
-            decay = (1 + math.cos(math.pi * progress)) / 2
-            weights -= gradient.add_(velocity, alpha=_MOMENTUM).mul_(peak * decay)
-    return classifiers
+
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(epochs):
+            order = torch.randperm(images, generator=generator).to(inputs.device)
+            for rows in order.tensor_split(steps_per_epoch):
+                yield inputs.index_select(0, rows), labels[rows]
+
+    return Training(
+        batches=batches(),
+        total_steps=epochs * steps_per_epoch,
+        images_a_step=images / steps_per_epoch,
+        prepared=True,
+    )

@@ -1,145 +1,159 @@
-"""All measurements of one set of features, and the table that sets trained, untrained and raw pixels side by side."""
+"""Results side by side: the table for the terminal, and the figures of summary.json."""
 
-import math
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-import torch
-
-from byol_cli.evaluation.few_label import few_label_accuracy
-from byol_cli.evaluation.knn import CHUNK, knn_accuracy
-from byol_cli.evaluation.linear import linear_probe
-from byol_cli.schema.evaluation import EvaluationConfig
-from byol_cli.training.gauges import effective_rank
-
-_RANK_IMAGES = 2048
+from byol_cli.evaluation.results import Result
 
 _ACCURACY_COLUMNS = {"linear": "linear_top1", "k-NN": "knn_top1", "few-label": "few_label_top1"}
-_RANK_COLUMN = {"effective rank": "effective_rank"}
+_LABEL_FREE_COLUMNS = {"effective rank": "effective_rank", "alignment": "alignment", "uniformity": "uniformity"}
 _CAPTIONS = {
     "test": "accuracy on the test images",
     "selection": "accuracy on the selection split, held out of the training images (there is no test set)",
-    None: "no labels: effective rank of the features, from 0 (all alike) to 1 (spread over all dimensions)",
 }
+_LABEL_FREE_CAPTION = "effective rank of the features, from 0 (all alike) to 1 (spread over all dimensions)"
+_RETRIEVAL_TITLES = {"map": "mAP", "equal_error_rate": "equal error rate"}
+_ROWS = {"trained": "trained backbone", "untrained": "untrained backbone", "pixels": "raw pixels"}
+_AMOUNTS = {"labels_per_class": "{:,} a class", "fraction": "{:.3g} of the labels"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """Accuracies in [0, 1] on the images of `measured_on`, None where not measured; effective rank in [0, 1].
 
-    `measured_on` is None where labels are missing or all the same; then all accuracies are None.
+    `measured_on` is None where labels are missing or all the same; then all accuracies are None. Of several numbers of
+    labels, few_label_top1 is that of the first.
     """
 
     linear_top1: float | None
     knn_top1: float | None
     few_label_top1: float | None
     effective_rank: float
-    measured_on: Literal["test", "selection"] | None
+    measured_on: str | None
 
 
-class _Labelled(NamedTuple):
-    features: torch.Tensor
-    labels: torch.Tensor
-
-
-def measure(
-    *,
-    train_features: torch.Tensor,
-    train_labels: torch.Tensor,
-    selection_features: torch.Tensor | None,
-    selection_labels: torch.Tensor | None,
-    test_features: torch.Tensor | None,
-    test_labels: torch.Tensor | None,
-    config: EvaluationConfig,
-    num_classes: int,
-    seed: int,
-) -> Scores:
-    """Every measurement whose config is not null, on the test set, else on the selection split.
-
-    With a test set, the selection split chooses the linear probe's learning rate and then joins the training images
-    (of the linear probe and of k-NN). Without one it is what is measured, and chooses nothing. The effective rank is
-    that of up to 2048 training images.
-
-    Args:
-        train_features, selection_features, test_features: `(images, dim)`, all on one device, where the linear probe
-            and k-NN are computed; None for a split that does not exist.
-        train_labels, selection_labels, test_labels: int64 `(images,)` in [0, num_classes), on the same device; -1 for
-            an image without a label, which is left out.
-        seed: of the linear probe's batches.
-    """
-    train = _labelled(train_features, train_labels)
-    selection = _labelled(selection_features, selection_labels)
-    test = _labelled(test_features, test_labels)
-    rank = effective_rank(train_features[:: math.ceil(len(train_features) / _RANK_IMAGES)])
-    measured = test or selection
-    if train is None or measured is None or len(train.labels.unique()) < 2:
-        return Scores(linear_top1=None, knn_top1=None, few_label_top1=None, effective_rank=rank, measured_on=None)
-    chooser = selection if test else None
-    linear_top1 = knn_top1 = few_label_top1 = None
-    if config.linear is not None:
-        linear_top1 = linear_probe(
-            train=train.features,
-            train_labels=train.labels,
-            selection=chooser.features if chooser else None,
-            selection_labels=chooser.labels if chooser else None,
-            test=measured.features,
-            test_labels=measured.labels,
-            num_classes=num_classes,
-            epochs=config.linear.epochs,
-            batch_size=config.linear.batch_size,
-            learning_rates=config.linear.learning_rates,
-            seed=seed,
-        ).top1
-    if config.knn is not None:
-        knn_top1 = knn_accuracy(
-            bank=torch.cat([train.features, chooser.features]) if chooser else train.features,
-            bank_labels=torch.cat([train.labels, chooser.labels]) if chooser else train.labels,
-            queries=measured.features,
-            query_labels=measured.labels,
-            neighbors=config.knn.neighbors,
-            temperature=config.knn.temperature,
-            num_classes=num_classes,
-            chunk=CHUNK,
-        )
-    if config.few_label is not None:
-        few_label_top1 = few_label_accuracy(
-            train=train_features,
-            train_labels=train_labels,
-            test=measured.features,
-            test_labels=measured.labels,
-            labels_per_class=config.few_label.labels_per_class,
-            draws=config.few_label.draws,
-            regularization=config.few_label.regularization,
-            seed=config.few_label.seed,
-        ).mean
+def scores_of(results: Iterable[Result], representation: str, *, measured_on: str | None) -> Scores | None:
+    """The figures that summary.json has of a representation; None where it was not measured."""
+    figures: dict[str, dict[str, float]] = {}
+    for result in results:
+        if result.representation == representation:
+            figures.setdefault(result.measure, result.figures)
+    if "label_free" not in figures:
+        return None
     return Scores(
-        linear_top1=linear_top1,
-        knn_top1=knn_top1,
-        few_label_top1=few_label_top1,
-        effective_rank=rank,
-        measured_on="test" if test else "selection",
+        linear_top1=figures.get("linear", {}).get("top1"),
+        knn_top1=figures.get("knn", {}).get("top1"),
+        few_label_top1=figures.get("few_label", {}).get("top1"),
+        effective_rank=figures["label_free"]["effective_rank"],
+        measured_on=measured_on,
     )
 
 
-def score_table(trained: Scores, untrained: Scores, pixels: Scores | None) -> str:
-    """The scores as aligned plain text under a caption: accuracies, or the effective rank where there are no labels."""
-    rows = {"trained backbone": trained, "untrained backbone": untrained}
-    if pixels is not None:
-        rows["raw pixels"] = pixels
-    columns = _RANK_COLUMN if trained.measured_on is None else _ACCURACY_COLUMNS
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Every result, of the trained backbone and of what it must beat: itself untrained, and the pixels where few.
+
+    `measured_on` is test or selection, None where labels are missing or all the same.
+    """
+
+    results: tuple[Result, ...]
+    measured_on: str | None
+
+    def summary(self) -> dict[str, Any]:
+        """For summary.json."""
+        trained, untrained, pixels = (self._scores(name) for name in _ROWS)
+        assert trained is not None
+        assert untrained is not None
+        return {
+            **asdict(trained),
+            "untrained": asdict(untrained),
+            "pixels": None if pixels is None else asdict(pixels),
+        }
+
+    def table(self) -> str:
+        """For the terminal: all representations side by side, and below what there is to say of the trained one."""
+        lines = self._accuracies() if self._has_accuracies else self._label_free()
+        more = [
+            line
+            for result in self.results
+            if result.representation == "trained" or result.measure in ("finetune", "supervised")
+            for line in more_of(result)
+        ]
+        return "\n".join([*lines, *([""] if more else []), *more, *self._retrieval()])
+
+    def _retrieval(self) -> list[str]:
+        found = [result for result in self.results if result.measure == "retrieval"]
+        if not found:
+            return []
+        names = [name for name in found[0].figures if name.startswith(("recall_at_", "map", "equal_error_rate"))]
+        rows = {_ROWS[result.representation]: [result.figures[name] for name in names] for result in found}
+        titles = [_RETRIEVAL_TITLES.get(name, name.replace("recall_at_", "recall@")) for name in names]
+        return ["", f"search and verification, {found[0].measured_on}", *aligned(titles, rows)]
+
+    def _scores(self, representation: str) -> Scores | None:
+        return scores_of(self.results, representation, measured_on=self.measured_on)
+
+    @property
+    def _has_accuracies(self) -> bool:
+        return any(result.measure in ("linear", "knn", "few_label", "logistic") for result in self.results)
+
+    @property
+    def _present(self) -> list[str]:
+        return [name for name in _ROWS if self._scores(name) is not None]
+
+    def _label_free(self) -> list[str]:
+        found = {result.representation: result.figures for result in self.results if result.measure == "label_free"}
+        caption = _LABEL_FREE_CAPTION if self.measured_on else f"no labels: {_LABEL_FREE_CAPTION}"
+        rows = {_ROWS[name]: [found[name].get(field) for field in _LABEL_FREE_COLUMNS.values()] for name in found}
+        return [caption, *aligned(_LABEL_FREE_COLUMNS, rows)]
+
+    def _accuracies(self) -> list[str]:
+        columns = [*_ACCURACY_COLUMNS]
+        cells = {
+            name: [getattr(self._scores(name), field) for field in _ACCURACY_COLUMNS.values()] for name in self._present
+        }
+        logistic = {
+            result.representation: result.figures["top1"] for result in self.results if result.measure == "logistic"
+        }
+        if logistic:
+            columns.append("logistic")
+            cells = {name: [*values, logistic.get(name)] for name, values in cells.items()}
+        rows = {_ROWS[name]: values for name, values in cells.items()}
+        return [_CAPTIONS[self.measured_on or "test"], *aligned(columns, rows)]
+
+
+def aligned(columns: Iterable[str], rows: Mapping[str, Sequence[float | None]]) -> list[str]:
+    """A line of column titles and one a row, numbers to three digits, `-` where there is none."""
+    titles = list(columns)
     name_width = max(len(name) for name in rows)
-    lines = [_CAPTIONS[trained.measured_on], "  ".join([" " * name_width, *(f"{title:>5}" for title in columns)])]
-    for name, scores in rows.items():
-        values = [getattr(scores, field) for field in columns.values()]
+    lines = ["  ".join([" " * name_width, *(f"{title:>5}" for title in titles)])]
+    for name, values in rows.items():
         cells = ["-" if value is None else f"{value:.3f}" for value in values]
-        aligned = [cell.rjust(max(len(title), 5)) for title, cell in zip(columns, cells, strict=True)]
-        lines.append("  ".join([name.ljust(name_width), *aligned]))
-    return "\n".join(lines)
+        padded = [cell.rjust(max(len(title), 5)) for title, cell in zip(titles, cells, strict=True)]
+        lines.append("  ".join([name.ljust(name_width), *padded]))
+    return lines
 
 
-def _labelled(features: torch.Tensor | None, labels: torch.Tensor | None) -> _Labelled | None:
-    """The images that have a label; None where there are none."""
-    if features is None or labels is None or not (labels >= 0).any():
-        return None
-    has_label = labels >= 0
-    return _Labelled(features[has_label], labels[has_label])
+def more_of(result: Result) -> list[str]:
+    """What does not fit into the table, in a line each."""
+    figures, settings = result.figures, result.settings
+    if result.measure == "linear":
+        low, high = result.interval["top1"]
+        top5 = f"; top-5 {figures['top5']:.3f}" if "top5" in figures else ""
+        mode = ", augmented" if settings["mode"] == "augmented" else ""
+        return [
+            f"linear{mode}: 95 % interval {low:.3f} to {high:.3f}{top5}; learning rate {settings['learning_rate']:g}"
+        ]
+    if result.measure == "few_label":
+        name = next(name for name in _AMOUNTS if name in settings)
+        amount = _AMOUNTS[name].format(settings[name])
+        return [f"few-label, {amount}: {figures['top1']:.3f} +- {figures['std']:.3f} over {settings['draws']} draws"]
+    if result.measure in ("finetune", "supervised"):
+        amounts = [words.format(settings[name]) for name, words in _AMOUNTS.items() if name in settings]
+        amounts = ["all labels" if settings.get("fraction") == 1 else amount for amount in amounts]
+        std = f" +- {figures['std']:.3f}" if "std" in figures else ""
+        what = ", ".join([result.measure, *amounts])
+        start = {"trained": "from the trained backbone", "scratch": "from random weights"}[result.representation]
+        return [f"{what}: {figures['top1']:.3f}{std} {start}"]
+    return []

@@ -66,6 +66,7 @@ class EvalConfig:
     num_workers: NumWorkers | None
     feature_cache: bool
     seed: Seed
+    tsne: bool
     evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:

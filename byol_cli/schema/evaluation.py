@@ -1,17 +1,33 @@
 """The measurements of a representation; a measurement whose node is null is left out."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from byol_cli.schema.constraints import Count, Factor, NumDraws, ProbeEpochs, Regularization, Seed, Temperature
+from byol_cli.schema.constraints import (
+    Count,
+    Factor,
+    NumDraws,
+    ProbeEpochs,
+    Regularization,
+    Seed,
+    Temperature,
+    UnitInterval,
+)
 from byol_cli.schema.errors import InputError
+from byol_cli.schema.finetune import FinetuneConfig, SupervisedConfig
+from byol_cli.schema.retrieval import RetrievalConfig
 
 MAX_LEARNING_RATES = 100  # each trains a classifier of its own, all at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearConfig:
-    """Linear probe by SGD on frozen features (paper section 4.1); the selection split chooses the learning rate."""
+    """Linear probe by SGD on frozen features (paper section 4.1); the selection split chooses the learning rate.
 
+    `mode` cached computes features once; augmented crops and flips the training images anew each epoch.
+    """
+
+    mode: Literal["cached", "augmented"]
     epochs: ProbeEpochs
     batch_size: Count
     learning_rates: list[Factor]
@@ -32,13 +48,33 @@ class KnnConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewLabelConfig:
-    """Logistic regression on `labels_per_class` labels a class; mean over `draws` random draws of them."""
+class LogisticConfig:
+    """Logistic regression by scikit-learn on the features of all training images: a reference for the linear probe."""
 
-    labels_per_class: Count
+    regularization: Regularization
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewLabelConfig:
+    """Logistic regression on few labels: one measurement for each number a class and each fraction of all labels.
+
+    Each is the mean over `draws` random draws.
+    """
+
+    labels_per_class: Count | list[Count]
+    fractions: list[UnitInterval]
     draws: NumDraws
     regularization: Regularization
     seed: Seed
+
+    def __post_init__(self) -> None:
+        if not self.numbers_per_class and not self.fractions:
+            raise InputError("labels_per_class=[] and fractions=[]: give at least one number of either")
+
+    @property
+    def numbers_per_class(self) -> list[int]:
+        """`labels_per_class` as a list."""
+        return self.labels_per_class if isinstance(self.labels_per_class, list) else [self.labels_per_class]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,4 +83,8 @@ class EvaluationConfig:
 
     linear: LinearConfig | None
     knn: KnnConfig | None
+    logistic: LogisticConfig | None
     few_label: FewLabelConfig | None
+    finetune: FinetuneConfig | None
+    supervised: SupervisedConfig | None
+    retrieval: RetrievalConfig | None

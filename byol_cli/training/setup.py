@@ -111,6 +111,10 @@ class Run:
 
     def header(self) -> str:
         """What is about to be done, for the person at the terminal."""
+        return "\n".join(f"{name + ':':<15}{text}" for name, text in self.facts().items())
+
+    def facts(self) -> dict[str, str]:
+        """What is about to be done, in words."""
         config, plan, splits = self.config, self.plan, self.splits
         channels, size, backbone = splits.channels, self.views.image_size, self.state.online.backbone
         trainer, optimizer = config.trainer, config.optimizer
@@ -120,7 +124,7 @@ class Run:
             parameter_count(backbone),
             parameter_count(self.state.online) - parameter_count(backbone),
         )
-        parts = {
+        return {
             "data": f"{len(splits.pretrain):,} images of {config.dataset.name} as {channels} x {size} x {size}",
             "backbone": f"{config.backbone.name}, {weights:,} parameters, {backbone.feature_dim} features",
             "heads": f"{head_weights:,} parameters",
@@ -130,7 +134,6 @@ class Run:
             "tau": f"{plan.tau(0):.6g}, {config.ema.name}",
             "device": str(self.runtime),
         }
-        return "\n".join(f"{name + ':':<15}{text}" for name, text in parts.items())
 
 
 def prepare(

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
+from byol_cli.cli import embed as embed_command
 from byol_cli.cli import evaluate as evaluate_command
+from byol_cli.cli import export as export_command
 from byol_cli.cli import train as train_command
 
 # The demo made so small that a run takes about a second.
@@ -39,7 +41,12 @@ def command(
     monkeypatch.chdir(tmp_path)
 
     def run(program: str, words: tuple[str, ...]) -> Ended:
-        main = {"byol-train": train_command.main, "byol-eval": evaluate_command.main}[program]
+        main = {
+            "byol-train": train_command.main,
+            "byol-eval": evaluate_command.main,
+            "byol-export": export_command.main,
+            "byol-embed": embed_command.main,
+        }[program]
         monkeypatch.setattr(sys, "argv", [program, *words])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -59,6 +66,18 @@ def byol_train(command: Callable[[str, tuple[str, ...]], Ended]) -> Command:
 def byol_eval(command: Callable[[str, tuple[str, ...]], Ended]) -> Command:
     """`byol-eval` with these words."""
     return lambda *words: command("byol-eval", words)
+
+
+@pytest.fixture
+def byol_export(command: Callable[[str, tuple[str, ...]], Ended]) -> Command:
+    """`byol-export` with these words."""
+    return lambda *words: command("byol-export", words)
+
+
+@pytest.fixture
+def byol_embed(command: Callable[[str, tuple[str, ...]], Ended]) -> Command:
+    """`byol-embed` with these words."""
+    return lambda *words: command("byol-embed", words)
 
 
 @pytest.fixture

@@ -71,6 +71,10 @@ def other_image_size(checkpoint: dict[str, Any]) -> None:
     checkpoint["config"]["augmentation"]["image_size"] = 12
 
 
+def other_views(checkpoint: dict[str, Any]) -> None:
+    checkpoint["config"]["augmentation"]["view2"]["rotation"]["probability"] = 0.5
+
+
 def other_normalization(checkpoint: dict[str, Any]) -> None:
     checkpoint["normalization"]["mean"] = [value + 0.01 for value in checkpoint["normalization"]["mean"]]
 
@@ -85,12 +89,12 @@ def test_the_second_time_no_backbone_runs_and_the_table_is_the_same(
 ) -> None:
     words = [f"precision={precision}"]
     before, table, extracted = measured(*words)
-    assert (extracted, "parts from" in before) == (6, False)
+    assert (extracted, "parts from" in before) == (8, False)
     files = {path: path.stat().st_mtime_ns for path in (run_dir / "features").iterdir()}
-    assert len(files) == 6
+    assert len(files) == 8
     before, again, extracted = measured(*words)
     assert (again, extracted) == (table, 0)
-    assert before.splitlines()[-1] == "features:      6 of 6 parts from run/features"
+    assert before.splitlines()[-1] == "features:      8 of 8 parts from run/features"
     assert {path: path.stat().st_mtime_ns for path in (run_dir / "features").iterdir()} == files
 
 
@@ -98,12 +102,13 @@ def test_the_second_time_no_backbone_runs_and_the_table_is_the_same(
     ("change", "words", "extracted"),
     [
         (other_step, [], 0),
-        (other_weights, [], 3),  # those of the untrained backbone are the same
-        (other_image_size, [], 6),
-        (other_normalization, [], 6),
-        (other_step, ["precision=bf16"], 6),
-        (other_step, ["dataset=digits", "dataset.split_seed=1"], 6),
-        (other_step, ["dataset=digits", "dataset.selection_fraction=0.2"], 4),  # the test images are the same
+        (other_weights, [], 4),  # those of the untrained backbone are the same
+        (other_image_size, [], 8),
+        (other_normalization, [], 8),
+        (other_views, [], 2),  # those of the centres are the same
+        (other_step, ["precision=bf16"], 8),
+        (other_step, ["dataset=digits", "dataset.split_seed=1"], 8),
+        (other_step, ["dataset=digits", "dataset.selection_fraction=0.2"], 6),  # the test images are the same
     ],
 )
 def test_another_checkpoint_data_set_image_size_or_precision_does_not_reuse_them(
@@ -130,10 +135,10 @@ def test_changed_images_in_a_folder_are_looked_at_again(
         low = 170 * (number % 2)
         Image.fromarray(rng.integers(low, low + 85, (20, 20), dtype=np.uint8)).save(folder / f"{number}.bmp")
     words = ["dataset=image_folder", "dataset.root=shades", "dataset.test_fraction=0.3"]
-    assert measured(*words)[2] == 6
+    assert measured(*words)[2] == 8
     assert measured(*words)[2] == 0
     Image.new("L", (20, 20)).save(tmp_path / "shades" / "dark" / "0.bmp")  # as large as before
-    assert measured(*words)[2] == 6
+    assert measured(*words)[2] == 8
 
 
 def test_a_damaged_file_is_told_and_written_anew(run_dir: Path, measured: Callable[..., tuple[str, str, int]]) -> None:
@@ -154,11 +159,11 @@ def test_a_damaged_file_is_told_and_written_anew(run_dir: Path, measured: Callab
 def test_without_feature_cache_features_are_neither_kept_nor_taken(
     run_dir: Path, measured: Callable[..., tuple[str, str, int]]
 ) -> None:
-    assert measured("feature_cache=false")[2] == 6
+    assert measured("feature_cache=false")[2] == 9
     assert not (run_dir / "features").exists()
     measured()
     before, _, extracted = measured("feature_cache=false")
-    assert (extracted, "features" in before) == (6, False)
+    assert (extracted, "features" in before) == (9, False)
 
 
 def test_where_features_cannot_be_kept_one_line_says_so(
@@ -166,7 +171,7 @@ def test_where_features_cannot_be_kept_one_line_says_so(
 ) -> None:
     (run_dir / "features").write_text("a file in the folder's place")
     before, table, extracted = measured()
-    assert (extracted, before.count("features are not kept: run/features cannot be written to")) == (6, 1)
+    assert (extracted, before.count("features are not kept: run/features cannot be written to")) == (9, 1)
     assert measured("feature_cache=false")[1] == table
 
 
@@ -176,7 +181,7 @@ def test_a_checkpoint_outside_a_run_folder_keeps_them_beside_itself(
     (tmp_path / "models").mkdir()
     shutil.copy(run_dir / "checkpoints" / "last.pt", tmp_path / "models" / "mine.pt")
     measured("checkpoint=models/mine.pt")
-    assert len(list((tmp_path / "models" / "features").iterdir())) == 6
+    assert len(list((tmp_path / "models" / "features").iterdir())) == 8
 
 
 def test_features_of_code_that_may_change_are_not_kept(
@@ -187,5 +192,5 @@ def test_features_of_code_that_may_change_are_not_kept(
     words = ["backbone=custom", "backbone.factory=network_that_may_change:build", "trainer.steps=2", "evaluation=[knn]"]
     assert byol_train(*words, "trainer.device=cpu", "hydra.run.dir=run").code == 0
     for _ in range(2):
-        assert measured("backbone_factory=network_that_may_change:build")[2] == 6
+        assert measured("backbone_factory=network_that_may_change:build")[2] == 9
     assert not (tmp_path / "run" / "features").exists()

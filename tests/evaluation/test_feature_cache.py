@@ -1,7 +1,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +14,14 @@ from torch import Tensor, nn
 
 from byol_cli.data.bad_images import BadImages
 from byol_cli.data.images import ArrayImages
+from byol_cli.data.sampler import MicroBatch
 from byol_cli.data.sources import Splits, Subset
-from byol_cli.evaluation.evaluator import Evaluator, Report
+from byol_cli.data.training_crops import Crops
+from byol_cli.evaluation.classifier import Reading
+from byol_cli.evaluation.evaluator import Evaluator, Subject
 from byol_cli.evaluation.feature_cache import FeatureCache, feature_folder, weights_hash
+from byol_cli.evaluation.looks import ViewPairs
+from byol_cli.evaluation.report import Report
 from byol_cli.model.backbones import Backbone
 from byol_cli.schema.evaluation import EvaluationConfig, FewLabelConfig, KnnConfig, LinearConfig
 from byol_cli.training.runtime import Runtime
@@ -267,31 +272,56 @@ def test_scores_from_kept_features_are_those_of_fresh_ones_to_the_last_bit(
         assert isinstance(subset.images, ArrayImages)
         yield from (subset.images.images[torch.from_numpy(subset.indices)] / 255).split(64)
 
+    def pairs(subset: Subset) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from ((images, images.flip(-1)) for images in batches(subset))
+
+    def no_crops(subset: Subset, batches: Iterable[MicroBatch]) -> Generator[Crops, None, None]:
+        raise AssertionError("nothing is trained on crops")
+
     def report(cache: FeatureCache | None) -> Report:
         evaluator = Evaluator(
             splits=splits,
             config=EvaluationConfig(
-                linear=LinearConfig(epochs=3, batch_size=32, learning_rates=[0.1, 0.4]),
+                linear=LinearConfig(mode="cached", epochs=3, batch_size=32, learning_rates=[0.1, 0.4]),
                 knn=KnnConfig(neighbors=5, temperature=0.07),
-                few_label=FewLabelConfig(labels_per_class=5, draws=2, regularization=1.0, seed=0),
+                few_label=FewLabelConfig(labels_per_class=5, fractions=[], draws=2, regularization=1.0, seed=0),
+                logistic=None,
+                finetune=None,
+                supervised=None,
+                retrieval=None,
             ),
             runtime=Runtime(torch.device("cpu"), precision),
-            batches=batches,
+            reading=Reading(crops=no_crops, centres=batches),
+            pairs=ViewPairs(batches=pairs, facts="flipped"),
             seed=0,
+            say=said.append,
             cache=cache,
         )
         trained, untrained = (
             Backbone(network(seed), setting="small", in_channels=1, image_size=8).eval() for seed in (0, 1)
         )
-        return evaluator.report(trained, untrained=untrained)
+        return evaluator.report(
+            Subject(trained=trained, untrained=untrained, make_backbone=lambda: untrained, epochs=1)
+        )
 
     fresh = report(None)
     assert report(new_cache()) == fresh
     cache = new_cache()
     assert report(cache) == fresh
     cache.say_what_was_reused()
-    assert "6 of 6" in said[0]
-    assert fresh.trained != fresh.untrained
+    assert "8 of 8" in said[0]
+    summary = fresh.summary()
+    assert summary["linear_top1"] != summary["untrained"]["linear_top1"]
+
+
+def test_other_looks_at_the_same_images_are_kept_apart(new_cache: Callable[..., FeatureCache]) -> None:
+    centres, views, other_views = Extraction(), Extraction(), Extraction()
+    views.features, other_views.features = -centres.features, centres.features * 2
+    for _ in range(2):
+        cache = new_cache()
+        for extraction, what in ((centres, ""), (views, "views"), (other_views, "other views")):
+            assert torch.equal(cache(network(), part(), extraction, what=what), extraction.features)
+    assert (centres.calls, views.calls, other_views.calls) == (1, 1, 1)
 
 
 def test_features_that_would_fill_the_disk_are_not_kept(

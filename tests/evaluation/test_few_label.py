@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from byol_cli.evaluation.few_label import FewLabelResult, draw_labelled, few_label_accuracy
+from byol_cli.evaluation.few_label import FewLabelResult, draw_fraction, draw_labelled, few_label_accuracy
 
 
 def few_label(splits: Any, **changes: Any) -> FewLabelResult:
@@ -118,3 +118,32 @@ def test_the_spread_of_unlabelled_images_sets_the_scale(digits: Any) -> None:
 def test_constant_features_give_chance(digits: Any) -> None:
     constant = few_label(digits, train=torch.ones_like(digits.train), test=torch.ones_like(digits.test))
     assert constant.mean < 0.15
+
+
+@given(
+    st.lists(st.integers(-1, 4), min_size=1, max_size=80).map(np.array),
+    st.floats(0.001, 1),
+    st.integers(0, 2**63 - 1),
+    st.integers(0, 50),
+)
+@settings(deadline=None)
+def test_a_fraction_takes_its_share_of_each_class_and_one_image_at_least(
+    labels: np.ndarray, fraction: float, seed: int, draw: int
+) -> None:
+    if (labels < 0).all():
+        labels[0] = 0
+    chosen = draw_fraction(labels, fraction=fraction, seed=seed, draw=draw)
+    assert len(set(chosen.tolist())) == len(chosen)
+    for label in range(5):
+        size = int((labels == label).sum())
+        assert (labels[chosen] == label).sum() == (max(1, round(size * fraction)) if size else 0)
+    assert set(draw_fraction(labels, fraction=fraction / 2, seed=seed, draw=draw)) <= set(chosen)
+
+
+def test_a_fraction_of_all_labels_is_tested_like_as_many_a_class(digits: Any) -> None:
+    tenth = few_label(digits, labels_per_class=None, fraction=0.1)
+    twelve = few_label(digits, labels_per_class=12)
+    assert tenth.mean == pytest.approx(twelve.mean, abs=0.02)
+    assert few_label(digits, labels_per_class=None, fraction=0.1) == tenth
+    everything = few_label(digits, labels_per_class=None, fraction=1.0, draws=2)
+    assert everything.std == pytest.approx(0, abs=2e-3)

@@ -17,6 +17,7 @@ from byol_cli.schema.command import EvalConfig, TrainConfig
 from byol_cli.schema.dataset import DATASETS
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.evaluation import EvaluationConfig
+from byol_cli.schema.export import EmbedConfig, ExportConfig
 from byol_cli.schema.load import CONFIG_DIR
 from byol_cli.schema.model import BACKBONES
 from byol_cli.schema.optimizer import OPTIMIZERS
@@ -28,6 +29,11 @@ NEEDED = {
     "experiment/article": ["dataset.root=photos"],
     "backbone/timm": ["backbone.model=resnet18"],
     "backbone/custom": ["backbone.factory=pkg.mod:build"],
+}
+COMMANDS: dict[str, tuple[type[Any], list[str]]] = {
+    "eval": (EvalConfig, []),
+    "export": (ExportConfig, ["format=onnx"]),
+    "embed": (EmbedConfig, ["output=features.npz"]),
 }
 
 
@@ -42,8 +48,9 @@ def load_train(*words: str) -> TrainConfig:
 @pytest.mark.parametrize("path", FILES, ids=option)
 def test_every_file_composes_and_loads(path: Path) -> None:
     name = option(path)
-    if name == "eval":
-        assert load_config(EvalConfig, compose_config("eval", ["checkpoint=run"])).dataset is None
+    if name in COMMANDS:
+        schema, words = COMMANDS[name]
+        assert load_config(schema, compose_config(name, ["checkpoint=run", *words])).checkpoint == "run"
         return
     group, _, choice = name.rpartition("/")
     words = [] if name == "train" else [f"{group}={choice}"]

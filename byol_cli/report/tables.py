@@ -1,0 +1,114 @@
+"""Every measurement with its baselines beside it, and the accuracy on each class."""
+
+from collections.abc import Sequence
+
+from byol_cli.report.markup import bar, figure_text, plain_value, section, table, text
+from byol_cli.report.results import REPRESENTATIONS, WHERE, Measured
+
+FIGURES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "map": "mean average precision",
+    "equal_error_rate": "equal error rate",
+    "roc_area": "area under the ROC curve",
+    "rankme": "RankMe",
+}
+_SPREAD = "std"  # belongs to the figure before it
+_LESS_IS_BETTER = frozenset({"equal_error_rate"})
+_NO_RANKING = frozenset({"alignment", "uniformity", "effective_rank", "rankme"})  # on their own they tell nothing
+SHOWN_CLASSES = 16
+_LONG = frozenset({"roc", "accuracies"})  # settings that are lists of numbers without end
+
+
+def results_html(results: Sequence[Measured]) -> str:
+    """A table for each data set and part of it that was measured on."""
+    parts = list(dict.fromkeys((result.dataset, result.measured_on) for result in results))
+    tables = [
+        _results_table([result for result in results if (result.dataset, result.measured_on) == part]) for part in parts
+    ]
+    if not tables:
+        return ""
+    lead = "The trained backbone beside what it must beat; the better figure of a row is in bold."
+    brackets = any(result.interval for result in results)
+    lead += " In brackets the 95 % interval." if brackets else ""
+    return section("results", "Results", "".join(tables) + _how(results), lead=lead)
+
+
+def _how(results: Sequence[Measured]) -> str:
+    """The settings of each measurement, folded; those of the trained backbone, where they differ by what was chosen."""
+    rows = []
+    for title in dict.fromkeys(result.title for result in results):
+        alike = [result for result in results if result.title == title]
+        settings = next((result for result in alike if result.representation == "trained"), alike[0]).settings
+        words = [f"{name.replace('_', ' ')} {plain_value(settings[name])}" for name in settings if name not in _LONG]
+        if words:
+            rows.append((text(title), [text("; ".join(words))]))
+    if not rows:
+        return ""
+    listed = table("settings of each measurement, as for the trained backbone", ["", "settings"], rows, kind="listing")
+    return f"<details><summary>How it was measured</summary>{listed}</details>"
+
+
+def _results_table(results: Sequence[Measured]) -> str:
+    columns = [name for name in REPRESENTATIONS if any(result.representation == name for result in results)]
+    rows = []
+    for title in dict.fromkeys(result.title for result in results):
+        found = {result.representation: result for result in results if result.title == title}
+        names = dict.fromkeys(name for result in found.values() for name in result.figures if name != _SPREAD)
+        rows += [
+            (_row_title(title, name, again=place > 0), _cells(found, columns, name)) for place, name in enumerate(names)
+        ]
+    where = WHERE.get(results[0].measured_on, results[0].measured_on)
+    return table(f"{results[0].dataset}: on {where}", ["", *map(REPRESENTATIONS.__getitem__, columns)], rows)
+
+
+def _row_title(title: str, figure: str, *, again: bool) -> str:
+    """The measurement is written in the first of its rows alone, and there for whoever listens in all of them."""
+    words = figure.replace("true_accept_at_false_accept_", "accepted at a false rate of ").replace("_", " ")
+    measure = f'<span class="again">{text(title)}</span>' if again else text(title)
+    return f"{measure} <small>{text(FIGURES.get(figure, words))}</small>"
+
+
+def _cells(found: dict[str, Measured], columns: Sequence[str], figure: str) -> list[str]:
+    values = {name: found[name].figures.get(figure) for name in columns if name in found}
+    known = [value for value in values.values() if value is not None]
+    best = None
+    if len(set(known)) > 1 and figure not in _NO_RANKING:
+        best = min(known) if figure in _LESS_IS_BETTER else max(known)
+    return [_cell(found.get(name), values.get(name), figure, best=best) for name in columns]
+
+
+def _cell(result: Measured | None, value: float | None, figure: str, *, best: float | None) -> str:
+    written = figure_text(value)
+    if result is None or value is None:
+        return written
+    spread = result.figures.get(_SPREAD)
+    if figure == "top1" and spread is not None:
+        written += f"<small> ± {figure_text(spread)}</small>"
+    if figure in result.interval:
+        low, high = result.interval[figure]
+        written += f"<small> [{figure_text(low)}, {figure_text(high)}]</small>"
+    return f"<b>{written}</b>" if value == best else written
+
+
+def classes_html(result: Measured | None) -> str:
+    """The accuracy on each class, the worst first."""
+    if result is None or not result.per_class:
+        return ""
+    counts = dict(zip(result.classes, map(sum, result.confusion), strict=True)) if result.confusion else {}
+    ranked = sorted(result.per_class.items(), key=lambda item: (item[1], item[0]))
+    title = f"{result.title} on {WHERE.get(result.measured_on, result.measured_on)}"
+    body = _class_table(title, ranked[:SHOWN_CLASSES], counts)
+    if len(ranked) > SHOWN_CLASSES:
+        rest = _class_table(f"{title}: the others", ranked[SHOWN_CLASSES:], counts)
+        body += f"<details><summary>The other {len(ranked) - SHOWN_CLASSES} classes</summary>{rest}</details>"
+    return section("classes", "Classes", body, lead="The accuracy on the images of each class, the hardest first.")
+
+
+def _class_table(caption: str, ranked: Sequence[tuple[str, float]], counts: dict[str, int]) -> str:
+    rows = [
+        (text(name), [bar(value), figure_text(value), *([f"{counts[name]:,}"] if name in counts else [])])
+        for name, value in ranked
+    ]
+    head = ["class", "", "accuracy", *(["images"] if all(name in counts for name, _ in ranked) else [])]
+    return table(caption, head, rows, kind="classes")

@@ -1,0 +1,31 @@
+"""Search and verification: the uses in which classes are new when the network is used."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from byol_cli.schema.constraints import Count, Range
+from byol_cli.schema.errors import InputError
+
+MAX_NUMBERS = 100
+NumPairs = Annotated[int, Range(low=2, cap=10**8)]
+FalseAcceptRate = Annotated[float, Range(low=0, high=1, low_open=True, high_open=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalConfig:
+    """Recall among the `k` nearest, mean average precision, and verification of pairs.
+
+    `pairs` is a CSV file with the columns path1, path2 and same; null draws `num_pairs` of them.
+    """
+
+    k: list[Count]
+    pairs: str | None
+    num_pairs: NumPairs
+    false_accept_rates: list[FalseAcceptRate]
+
+    def __post_init__(self) -> None:
+        for name, numbers in (("k", self.k), ("false_accept_rates", self.false_accept_rates)):
+            if len(numbers) > MAX_NUMBERS or len(set(numbers)) < len(numbers):
+                raise InputError(f"{name} has {len(numbers)} numbers, it takes at most {MAX_NUMBERS}, each once")
+        if not self.k:
+            raise InputError("k=[]: give at least one number, such as [1,5,10]")
