@@ -38,16 +38,8 @@ class TrainedBackbone:
 
     @property
     def dataset(self) -> DatasetConfig:
-        """The run's; a checkpoint downloads and unpacks nothing and chooses no folder to write in.
-
-        Raises:
-            InputError: it would have to be unpacked.
-        """
-        dataset = self.config.dataset
-        refuse_to_unpack(dataset, remedy="only where dataset=imagenet and dataset.root are typed")
-        if isinstance(dataset, TorchvisionConfig):
-            return replace(dataset, download=False)
-        return replace(dataset, cache=None) if isinstance(dataset, FilesConfig) else dataset
+        """The run's, from its files as they are; raises InputError where they would have to be unpacked."""
+        return only_read(self.config.dataset)
 
     @property
     def channels(self) -> int:
@@ -138,3 +130,15 @@ def open_trained(
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{field}={path} does not fit its own backbone: {reason}") from None
     return TrainedBackbone(path=path, checkpoint=checkpoint, config=config, backbone=backbone.eval())
+
+
+def only_read(dataset: DatasetConfig) -> DatasetConfig:
+    """A checkpoint's data set, which nobody has typed: nothing is downloaded, unpacked or written for it.
+
+    Raises:
+        InputError: it would have to be unpacked.
+    """
+    refuse_to_unpack(dataset, remedy="only where dataset=imagenet and dataset.root are typed")
+    if isinstance(dataset, TorchvisionConfig):
+        return replace(dataset, download=False)
+    return replace(dataset, cache=None) if isinstance(dataset, FilesConfig) else dataset

@@ -27,7 +27,7 @@ REFUSED = {
     "unknown data set": (["dataset=mnist"], "dataset=mnist must be one of cifar10, cifar100, digits"),
     "unknown launcher": (["-m", "hydra/launcher=nope", "seed=1,2"], "hydra/launcher=nope must be one of basic"),
     "option that is no name": (["trainer=[1]"], "trainer=[1] must be one of default"),
-    "unknown measurement": (["evaluation=[knn,foo]"], "evaluation=foo must be one of few_label, knn, linear"),
+    "unknown measurement": (["evaluation=[knn,foo]"], "evaluation=foo must be one of few_label, finetune, knn, linear"),
     "setting of another option": (["dataset.root=x"], "dataset.root belongs to dataset=image_folder"),
     "two warm-ups": (["optimizer.warmup_epochs=1"], "give exactly one, and null for the other"),
     "uneven accumulation": (

@@ -83,7 +83,7 @@ def other_step(checkpoint: dict[str, Any]) -> None:
     checkpoint["step"] += 1  # nothing that features depend on
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_the_second_time_no_backbone_runs_and_the_table_is_the_same(
     run_dir: Path, measured: Callable[..., tuple[str, str, int]], precision: str
 ) -> None:
@@ -103,11 +103,11 @@ def test_the_second_time_no_backbone_runs_and_the_table_is_the_same(
     [
         (other_step, [], 0),
         (other_weights, [], 4),  # those of the untrained backbone are the same
-        (other_image_size, [], 8),
-        (other_normalization, [], 8),
+        pytest.param(other_image_size, [], 8, marks=pytest.mark.slow),
+        pytest.param(other_normalization, [], 8, marks=pytest.mark.slow),
         (other_views, [], 2),  # those of the centres are the same
         (other_step, ["precision=bf16"], 8),
-        (other_step, ["dataset=digits", "dataset.split_seed=1"], 8),
+        pytest.param(other_step, ["dataset=digits", "dataset.split_seed=1"], 8, marks=pytest.mark.slow),
         (other_step, ["dataset=digits", "dataset.selection_fraction=0.2"], 6),  # the test images are the same
     ],
 )

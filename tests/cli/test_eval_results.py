@@ -179,7 +179,7 @@ def test_a_checkpoint_that_matches_partly_is_refused_with_its_keys(
     [
         ("finetune", "evaluation=finetune needs labelled training images, and there are none"),
         ("supervised", "evaluation=supervised needs labelled training images, and there are none"),
-        ("retrieval", "evaluation=retrieval needs labels or evaluation.retrieval.pairs=FILE, and there are none"),
+        ("retrieval", "evaluation=retrieval needs labels, or evaluation.retrieval.pairs=FILE; there are none"),
     ],
 )
 def test_what_needs_labels_is_refused_before_anything_is_measured(

@@ -93,6 +93,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[int]]
                 {"steps": [1, IN_THE_MIDDLE], "workers": [0, 0, 0]},
             ],
             id="fp16, dropout",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             [*OWN, IN_TWO, "trainer.precision=fp16"], [{"steps": [3], "workers": [1, 0]}], id="fp16, accumulated"

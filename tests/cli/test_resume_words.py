@@ -39,7 +39,7 @@ REFUSED = {
     "wrong value": (["trainer.keep_last=0"], "trainer.keep_last=0 must be"),
     "another run": (["seed=1"], "resume=done is another run: seed is 0 there and 1 here; resume_force=true goes on"),
     "a whole command": (["dataset=digits", "seed=1"], f"seed is 0 there and 1 here; resume_force=true {WHOLE}"),
-    "a measurement that is none": (["evaluation=[kmeans]"], "evaluation=kmeans must be one of few_label, knn, linear"),
+    "a measurement that is none": (["evaluation=[kmeans]"], "evaluation=kmeans must be one of few_label, finetune"),
     "another folder": (["hydra.run.dir=new"], "hydra.run.dir=new: resume=done goes on in the run's own folder; leave"),
 }
 
@@ -93,7 +93,7 @@ def test_a_stored_folder_for_decoded_images_is_named_again_although_the_run_kept
 
 
 def test_archives_are_never_unpacked_where_nobody_typed_the_folder(tmp_path: Path) -> None:
-    from byol_cli.cli.measurement import only_read
+    from byol_cli.export.trained import only_read
 
     stored = config_of("dataset=imagenet", "experiment=imagenet", f"dataset.root={tmp_path}")
     for archive in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"):

@@ -73,7 +73,8 @@ def test_a_set_in_memory_never_complains_of_files(byol_train: Command, tiny: lis
     assert "waiting for images" not in ended.err
 
 
-@pytest.mark.parametrize("cache", ["disk", pytest.param("ram", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["disk", "ram"])
 def test_a_cache_of_the_whole_pictures_changes_no_weight(
     byol_train: Command, folder: list[str], tmp_path: Path, cache: str
 ) -> None:

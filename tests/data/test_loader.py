@@ -211,6 +211,7 @@ def test_what_workers_get_survives_pickling(files: Subset, views: TwoViews) -> N
     assert torch.equal(pickle.loads(pickle.dumps(make))(piece).pixels, make(piece).pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_workers_may_be_spawned_or_forked(files: Subset, views: TwoViews, method: str, photos: Path) -> None:
     """In a process of its own, since the way of starting workers is chosen once."""

@@ -231,7 +231,7 @@ def bombarded(tmp_path: Path, *words: str) -> tuple[list[str], str]:
     return ended.stdout.splitlines(), ended.stderr
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_signals_to_the_group_neither_end_a_starting_worker_nor_are_handled_in_it(tmp_path: Path, method: str) -> None:
     lines, complaints = bombarded(tmp_path, method, "60")
     assert "got [0, 1, 2, 3, 4, 5]" in lines, complaints
@@ -240,7 +240,7 @@ def test_signals_to_the_group_neither_end_a_starting_worker_nor_are_handled_in_i
     assert complaints == ""
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_unblocked_signals_would_end_it_or_be_handled_in_it(tmp_path: Path, method: str) -> None:
     """The test before can fail."""
     lines, complaints = bombarded(tmp_path, method, "2", "unblocked")

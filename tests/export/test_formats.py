@@ -22,12 +22,14 @@ from byol_cli.model.weights import load_backbone_weights
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.export import SUFFIXES, ExportConfig
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., TrainedBackbone]
 Images = Callable[[TrainedBackbone, int], torch.Tensor]
 
 RESNET18 = ("backbone=resnet18",)
 RESNET50 = ("backbone=resnet50",)
-CONVNEXT = pytest.param(("backbone=convnext_tiny",), marks=pytest.mark.slow)
+CONVNEXT = ("backbone=convnext_tiny",)
 SMALL = ("backbone=resnet_small", "backbone.widths=[4,8]", "backbone.blocks=[1,1]")
 GRAY = ("dataset.channels=1", "augmentation=digits", "augmentation.image_size=64", "augmentation.evaluation_resize=70")
 VIT = ("backbone=timm", "backbone.model=vit_tiny_patch16_224")

@@ -35,6 +35,7 @@ def test_the_table_has_a_row_a_run_and_the_medians() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_both_paths_train_and_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert accuracy.main([*TINY, "evaluation=[knn]", "--seeds", "4"]) == 0
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]

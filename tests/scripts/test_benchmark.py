@@ -62,6 +62,7 @@ def test_a_picture_is_smooth_like_a_photo() -> None:
     assert pixels.diff(dim=2).abs().mean() < 0.2 * pixels.std()
 
 
+@pytest.mark.slow
 def test_contenders_take_turns_and_only_their_own_time_counts(tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     contenders = [
@@ -80,6 +81,7 @@ def test_a_contender_that_fails_ends_the_benchmark() -> None:
         list(seconds_by_turns([failing], rounds=1))
 
 
+@pytest.mark.slow
 def test_views_from_jpeg_files_run_without_any_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, figures = tmp_path / "source", tmp_path / "figures.json"
     write_pictures(source, 64, height=40, width=60, quality=90, grain=0.02)
