@@ -113,6 +113,7 @@ def test_a_run_goes_on_without_them_and_lists_them(
     assert [rows(given) for given in measured] == [36] * len(measured)
 
 
+@pytest.mark.slow
 def test_the_weights_do_not_depend_on_the_number_of_workers(byol_train: Command, photos: Path) -> None:
     damage(photos)
     words = [*WORDS, *SKIP]

@@ -79,6 +79,7 @@ POINTS: dict[str, tuple[Any, str, OSError]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_a_failed_save_is_told_and_the_next_one_is_good(
     point: str, byol_train: Command, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_step: Any

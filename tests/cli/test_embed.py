@@ -17,6 +17,8 @@ from PIL import Image
 
 import byol_cli
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Any]
 
 

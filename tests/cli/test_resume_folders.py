@@ -222,6 +222,7 @@ def test_a_damaged_folder_without_a_checkpoint_gets_one_line(
 @pytest.mark.parametrize(
     "garbage", ["\0\n", "[]\n", '{"loss": 1}\n', '{"step": Infinity}\n', '{"step": "x"}\n', "[" * 100_000 + "\n"]
 )
+@pytest.mark.slow
 def test_garbage_among_the_figures_is_told_and_a_cut_line_is_dropped(
     garbage: str, byol_train: Command, interrupted: Command, tiny: list[str], tmp_path: Path
 ) -> None:

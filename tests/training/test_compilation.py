@@ -65,6 +65,7 @@ def fails(*_: object) -> Any:
 BACKENDS = {"forward": fails, "backward": aot_autograd(fw_compiler=make_boxed_func, bw_compiler=fails)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", BACKENDS)
 def test_a_compiler_that_fails_is_told_of_in_one_line_and_the_networks_run_uncompiled(
     place: str, monkeypatch: pytest.MonkeyPatch
