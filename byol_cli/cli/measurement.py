@@ -8,7 +8,7 @@ import torch
 
 import byol_cli
 from byol_cli.cli.command import DONE, Outcome, say
-from byol_cli.cli.results_file import facts_of_results, folder_of, record_results
+from byol_cli.cli.results_file import facts_of_results, record_results
 from byol_cli.cli.showing import show
 from byol_cli.data.build import build_splits
 from byol_cli.data.sources import Splits
@@ -51,7 +51,7 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
     if cache is not None:
         cache.say_what_was_reused()
     say(*report.table().splitlines())
-    folder = folder_of(opened.path)
+    folder = opened.folder
     facts = facts_of_results(
         command="byol-eval",
         splits=splits,

@@ -62,11 +62,6 @@ def facts_of_results(
     }
 
 
-def folder_of(checkpoint: Path) -> Path:
-    """Where results of a checkpoint file are written: its run's folder, or that of a file which lies elsewhere."""
-    return checkpoint.parent.parent if checkpoint.parent.name == FOLDER else checkpoint.parent
-
-
 def newest_file(run_dir: Path) -> Path | None:
     """The checkpoint that a run has just ended with."""
     return next((path for _, path in step_files(run_dir / FOLDER)), None)
