@@ -94,7 +94,7 @@ def train(path: str, overrides: Sequence[str], folder: Path) -> tuple[Outcome, S
         )
         run = replace(run, views=cast(TwoViews, views))
     with contextlib.redirect_stdout(sys.stderr):
-        outcome = run_job(PROGRAM, lambda: run_to_end(run, folder, stop=StopRequest()))
+        outcome = run_job(PROGRAM, lambda: run_to_end(run, folder, stop=StopRequest(program=PROGRAM)))
     return outcome, read_json(folder / "summary.json") or {}
 
 

@@ -20,11 +20,12 @@ from byol_cli.schema.command import EvalConfig, TrainConfig
 from byol_cli.schema.load import option_fields
 from byol_cli.schema.model import CustomConfig, TimmConfig
 from byol_cli.training.digests import sha256_of
+from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.runtime import Runtime, resolve_runtime
 from byol_cli.training.state import backbone_maker
 
 
-def measure_checkpoint(config: EvalConfig) -> Outcome:
+def measure_checkpoint(config: EvalConfig, *, stop: StopRequest) -> Outcome:
     """Everything but the images comes from the checkpoint: backbone, normalisation, image size."""
     opened = open_trained(
         Path(config.checkpoint),
@@ -63,7 +64,9 @@ def measure_checkpoint(config: EvalConfig) -> Outcome:
         seed=config.seed,
         runtime=runtime,
     )
-    record_results(folder, report.results, facts=facts, say=say)
+    with stop.finishing():  # all of the results, or none
+        record_results(folder, report.results, facts=facts, say=say)
+    stop.check()
     device = runtime.device
     show(
         folder,

@@ -21,6 +21,7 @@ from byol_cli.schema.errors import InputError
 from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.schema.load import CONFIG_DIR, load, plain, show
 from byol_cli.schema.model import CustomConfig
+from byol_cli.schema.stored import load_stored
 
 AUTO = "auto"
 
@@ -72,7 +73,7 @@ def stored_config(values: Any) -> TrainConfig:
     Raises:
         InputError: it is not a configuration of byol-train.
     """
-    config = load(TrainConfig, values, OPTIONS)
+    config = load_stored(values)
     if isinstance(config.dataset, TorchvisionConfig):
         config = replace(config, dataset=replace(config.dataset, download=False))
     return replace(config, resume=None, resume_force=False)

@@ -21,7 +21,7 @@ Job = Callable[[T, StopRequest], Outcome]
 
 def run_command(program: str, schema: type[Any], job: Job[Any]) -> None:
     """The console script `program`: its words checked against `schema`, `job` done, and out with an exit code."""
-    with unbreakable_streams(), StopRequest() as stop:
+    with unbreakable_streams(), StopRequest(program=program) as stop:
         sys.exit(guarded(program, partial(_run, program, schema, job, sys.argv[1:], stop)))
 
 

@@ -59,7 +59,8 @@ PROGRAM = "byol-train"
 
 def main() -> None:
     """The console script."""
-    with unbreakable_streams(), StopRequest() as stop:
+    stop = StopRequest(program=PROGRAM, when_left="resume goes on from the last checkpoint")
+    with unbreakable_streams(), stop:
         sys.exit(guarded(PROGRAM, lambda: train(sys.argv[1:], stop=stop)))
 
 

@@ -9,11 +9,12 @@ import torch
 
 from byol_cli.data.imagenet_archives import refuse_to_unpack
 from byol_cli.model.backbones import Backbone
-from byol_cli.schema.command import OPTIONS, TrainConfig
+from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.dataset import DatasetConfig, FilesConfig, TorchvisionConfig
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.load import load, option_fields
+from byol_cli.schema.load import option_fields
 from byol_cli.schema.model import CustomConfig, TimmConfig
+from byol_cli.schema.stored import load_stored
 from byol_cli.training.checkpoint_search import FOLDER, open_checkpoint
 from byol_cli.training.state import backbone_maker
 
@@ -115,7 +116,7 @@ def open_trained(
         InputError: there is no good checkpoint, its code is not named, or its weights do not fit.
     """
     path, checkpoint = open_checkpoint(path, field=field, say=say)
-    config = load(TrainConfig, checkpoint["config"], OPTIONS)
+    config = load_stored(checkpoint["config"])
     if isinstance(config.backbone, CustomConfig) and factory != config.backbone.factory:
         named = f"{factory_field}={config.backbone.factory}"
         raise InputError(f"this backbone is code of its own: name it by {named} if you trust it")

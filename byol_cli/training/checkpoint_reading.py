@@ -10,9 +10,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from byol_cli.schema.command import OPTIONS, TrainConfig
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.load import load
+from byol_cli.schema.stored import load_stored
 from byol_cli.training.archive import SKELETON, STORAGE, check_contents, content, read_records
 from byol_cli.training.checkpoint_form import KEYS, check_form
 from byol_cli.training.checkpoint_writing import all_finite
@@ -70,7 +69,7 @@ def _check_claims(file: BinaryIO) -> None:
     skeleton = read_skeleton(content(file, records[SKELETON]), Claims(sizes))
     check_form(skeleton)
     try:
-        config = load(TrainConfig, skeleton["config"], OPTIONS)
+        config = load_stored(skeleton["config"])
     except InputError as error:
         raise InputError(f"its config does not fit: {error}") from None
     check_networks(skeleton, config)

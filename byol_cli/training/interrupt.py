@@ -28,9 +28,15 @@ class StopRequest:
     makes `requested` true, so that the step is finished and saved: see `finishing`.
     """
 
-    def __init__(self) -> None:
-        """Not requested yet."""
+    def __init__(self, *, program: str, when_left: str = "") -> None:
+        """Not requested yet.
+
+        Args:
+            program: the command's name, for what a second Ctrl-C prints.
+            when_left: what that is worth saying besides.
+        """
         self.requested = False
+        self._last_words = "; ".join(filter(None, [f"\n{program}: left at once", when_left])).encode() + b"\n"
         self._finishing = False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -52,11 +58,19 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested:  # clearing up and saving are under way, which another Interrupted would tear
             if number == signal.SIGINT:
-                _leave_at_once()
+                self._leave_at_once()
             return
         self.requested = True
         if not self._finishing:
             raise Interrupted
+
+    def _leave_at_once(self) -> None:
+        """No clearing up, which might be what takes so long."""
+        with suppress(OSError):  # nobody may be reading any more
+            os.write(2, self._last_words)
+        for child in multiprocessing.active_children():
+            child.kill()
+        os._exit(LEFT_AT_ONCE)
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # only there can handlers be set
@@ -69,12 +83,3 @@ class StopRequest:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-
-
-def _leave_at_once() -> None:
-    """No clearing up, which might be what takes so long."""
-    with suppress(OSError):  # nobody may be reading any more
-        os.write(2, b"\nbyol-train: left at once; resume goes on from the last checkpoint\n")
-    for child in multiprocessing.active_children():
-        child.kill()
-    os._exit(LEFT_AT_ONCE)

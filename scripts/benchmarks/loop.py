@@ -57,7 +57,7 @@ def product(turn: Turn, *, words: Sequence[str], steps: int) -> None:
     run = prepared(words)
     run = replace(run, loss=_taking_turns(run.loss, turn, steps=steps))
     with TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        pretrain(run, Path(folder), probe=lambda backbone: {"nothing": 0.0}, stop=StopRequest())
+        pretrain(run, Path(folder), probe=lambda backbone: {"nothing": 0.0}, stop=StopRequest(program="benchmark"))
 
 
 def bare(turn: Turn, *, words: Sequence[str], steps: int) -> None:

@@ -66,7 +66,12 @@ def spoil_each(folder: Path) -> dict[Control, Comparison]:
 def run(words: Sequence[str]) -> None:
     """`byol-train` in this process, silently; raises ChildProcessError where it fails."""
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), no_pictures(), StopRequest() as stop:
+    with (
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        no_pictures(),
+        StopRequest(program="byol-train") as stop,
+    ):
         code = train([*words, FACTORY], stop=stop)
     if code != DONE:
         raise ChildProcessError(f"byol-train {' '.join(words)} ended with exit code {code}:\n{printed.getvalue()}")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -220,3 +221,29 @@ def test_search_alone_does_not_say_that_there_are_no_labels(run_dir: Path, byol_
     assert ended.code == 0, ended.err
     assert "no labels" not in ended.out
     assert "recall@1" in ended.out
+
+
+def test_an_interruption_leaves_all_results_or_none(
+    run_dir: Path, byol_eval: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from byol_cli.cli import measurement
+
+    def signalled(name: str) -> None:
+        whole = getattr(measurement, name)
+
+        def during(*args: Any, **kwargs: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return whole(*args, **kwargs)
+
+        monkeypatch.setattr(measurement, name, during)
+
+    words = ["checkpoint=run", "device=cpu", "evaluation=[knn]"]
+    told = "byol-eval: interrupted; go on by: byol-eval checkpoint=run device=cpu 'evaluation=[knn]'\n"
+    signalled("record_results")
+    ended = byol_eval(*words)
+    assert (ended.code, ended.err) == (75, told)
+    assert len(rows_of(run_dir)) == 12 + 6  # k-NN and what takes no labels, of three representations
+    signalled("evaluator")
+    ended = byol_eval(*words)
+    assert (ended.code, ended.err) == (75, told)
+    assert len(rows_of(run_dir)) == 12 + 6

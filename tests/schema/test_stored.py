@@ -1,0 +1,71 @@
+"""Runs that an earlier version left behind can be read: a new setting has a value under which all is as it was."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from byol_cli.cli.compose import compose_config, load_config
+from byol_cli.schema.command import TrainConfig
+from byol_cli.schema.errors import InputError
+from byol_cli.schema.load import plain
+from byol_cli.schema.stored import LATER_SETTINGS, load_stored
+
+MEASURED = ["evaluation=[linear,knn,few_label]"]  # by the demo from the start
+
+
+@pytest.fixture
+def earliest() -> dict[str, Any]:
+    """The demo's config.yaml before any later setting."""
+    return dict(yaml.safe_load(Path(__file__).with_name("earliest_config.yaml").read_text()))
+
+
+def settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def test_every_setting_of_today_was_there_from_the_start_or_is_a_later_one(earliest: dict[str, Any]) -> None:
+    today = dict(settings(plain(load_config(TrainConfig, compose_config("train", MEASURED)))))
+    assert today.keys() - dict(settings(earliest)).keys() == set(LATER_SETTINGS)
+
+
+def test_the_earliest_configuration_is_read_with_its_own_values(earliest: dict[str, Any]) -> None:
+    earliest["seed"] = 5
+    read = dict(settings(plain(load_stored(earliest))))
+    assert read == {**dict(settings(earliest)), **LATER_SETTINGS}
+
+
+def test_a_later_setting_that_is_there_stays(earliest: dict[str, Any]) -> None:
+    earliest["evaluation"]["linear"]["mode"] = "augmented"
+    linear = load_stored(earliest).evaluation.linear
+    assert linear is not None
+    assert linear.mode == "augmented"
+
+
+def test_a_measurement_that_was_not_chosen_stays_so(earliest: dict[str, Any]) -> None:
+    earliest["evaluation"]["linear"] = None
+    assert load_stored(earliest).evaluation.linear is None
+
+
+@pytest.mark.parametrize("values", [None, [], {}, {"evaluation": 3}, {"evaluation": {"linear": [1]}}])
+def test_what_is_no_configuration_is_refused_all_the_same(values: Any) -> None:
+    with pytest.raises(InputError):
+        load_stored(values)
+
+
+def test_a_setting_that_never_was_later_is_missed(earliest: dict[str, Any]) -> None:
+    del earliest["trainer"]["epochs"]
+    with pytest.raises(InputError, match=r"trainer\.epochs is missing"):
+        load_stored(earliest)
+
+
+def test_a_setting_of_a_version_to_come_is_named(earliest: dict[str, Any]) -> None:
+    earliest["trainer"]["warp_speed"] = True
+    with pytest.raises(InputError, match=r"trainer\.warp_speed: there is no such setting"):
+        load_stored(earliest)
