@@ -54,21 +54,3 @@ def append_results(path: Path, results: Iterable[Result], *, facts: dict[str, An
         file.write("".join(f"{line}\n" for line in lines).encode())
         file.flush()
         os.fsync(file.fileno())
-
-
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """The lines of an evaluations.jsonl, oldest first; one that was cut off in writing is left out.
-
-    There are none where there is no such file.
-    """
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows

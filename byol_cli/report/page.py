@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 
 import byol_cli
+from byol_cli.report.classes import classes_html, save_classes
 from byol_cli.report.confusion import confusion_html, save_confusion, shown_result
 from byol_cli.report.curves import curves_html, gauges_html
 from byol_cli.report.embedding_map import map_html, projections, save_embedding
@@ -20,7 +21,7 @@ from byol_cli.report.roc import roc_html, save_roc, with_roc
 from byol_cli.report.run_folder import RunFolder, read_run_folder
 from byol_cli.report.settings import commands_html, settings_html, summary_line
 from byol_cli.report.sweep import best_settings, jobs_in, save_sweep, sweep_html, sweep_sentence
-from byol_cli.report.tables import classes_html, results_html
+from byol_cli.report.tables import results_html
 from byol_cli.report.tensorboard import write_board
 from byol_cli.report.verdict import verdict_html
 from byol_cli.report.views import views_html
@@ -80,6 +81,9 @@ def _run_parts(
 ) -> list[str]:
     results = measured_in(run)
     detailed = shown_result(results)
+    if detailed is not None:
+        with tolerated(run.path / "classes.png", say=say):
+            save_classes(run.path / "classes.png", detailed)
     if detailed is not None and detailed.confusion is not None:
         with tolerated(run.path / "confusion.png", say=say):
             save_confusion(run.path / "confusion.png", detailed)

@@ -1,8 +1,8 @@
-"""Every measurement with its baselines beside it, and the accuracy on each class."""
+"""Every measurement with its baselines beside it."""
 
 from collections.abc import Sequence
 
-from byol_cli.report.markup import bar, figure_text, plain_value, section, table, text
+from byol_cli.report.markup import figure_text, plain_value, section, table, text
 from byol_cli.report.results import REPRESENTATIONS, WHERE, Measured
 
 FIGURES = {
@@ -16,7 +16,6 @@ FIGURES = {
 _SPREAD = "std"  # belongs to the figure before it
 _LESS_IS_BETTER = frozenset({"equal_error_rate"})
 _NO_RANKING = frozenset({"alignment", "uniformity", "effective_rank", "rankme"})  # on their own they tell nothing
-SHOWN_CLASSES = 16
 _LONG = frozenset({"roc", "accuracies"})  # settings that are lists of numbers without end
 
 
@@ -89,26 +88,3 @@ def _cell(result: Measured | None, value: float | None, figure: str, *, best: fl
         low, high = result.interval[figure]
         written += f"<small> [{figure_text(low)}, {figure_text(high)}]</small>"
     return f"<b>{written}</b>" if value == best else written
-
-
-def classes_html(result: Measured | None) -> str:
-    """The accuracy on each class, the worst first."""
-    if result is None or not result.per_class:
-        return ""
-    counts = dict(zip(result.classes, map(sum, result.confusion), strict=True)) if result.confusion else {}
-    ranked = sorted(result.per_class.items(), key=lambda item: (item[1], item[0]))
-    title = f"{result.title} on {WHERE.get(result.measured_on, result.measured_on)}"
-    body = _class_table(title, ranked[:SHOWN_CLASSES], counts)
-    if len(ranked) > SHOWN_CLASSES:
-        rest = _class_table(f"{title}: the others", ranked[SHOWN_CLASSES:], counts)
-        body += f"<details><summary>The other {len(ranked) - SHOWN_CLASSES} classes</summary>{rest}</details>"
-    return section("classes", "Classes", body, lead="The accuracy on the images of each class, the hardest first.")
-
-
-def _class_table(caption: str, ranked: Sequence[tuple[str, float]], counts: dict[str, int]) -> str:
-    rows = [
-        (text(name), [bar(value), figure_text(value), *([f"{counts[name]:,}"] if name in counts else [])])
-        for name, value in ranked
-    ]
-    head = ["class", "", "accuracy", *(["images"] if all(name in counts for name, _ in ranked) else [])]
-    return table(caption, head, rows, kind="classes")

@@ -11,7 +11,8 @@ from byol_cli.views.counter import uniforms
 from byol_cli.views.formulas import FORMULAS
 from byol_cli.views.geometry import flip_batch_
 from byol_cli.views.photometric import normalize
-from byol_cli.views.plan import Slot, draw_boxes
+from byol_cli.views.plan import Slot
+from byol_cli.views.random_crop import RandomCrop
 
 VIEW_INDEX = 0
 
@@ -25,8 +26,10 @@ class CropFlip:
 
     def __init__(self, *, view: View, image_size: int, seed: int, formulas: FormulasName) -> None:
         """Keep the distributions of crop and flip, the crop's side in pixels, the seed and the set of formulas."""
-        self.crop, self.flip, self.image_size, self.seed = view.crop, view.flip, image_size, seed
-        self.formulas = FORMULAS[formulas]
+        self.flip, self.image_size, self.seed = view.flip, image_size, seed
+        self.crop = RandomCrop(
+            view.crop, view_index=VIEW_INDEX, image_size=image_size, seed=seed, formulas=FORMULAS[formulas]
+        )
 
     def crops_of(self, images: Sequence[Tensor], *, epoch: int, indices: np.ndarray) -> Tensor:
         """A crop of each decoded image, of any sizes.
@@ -39,14 +42,9 @@ class CropFlip:
         Returns:
             uint8 (images, channels, image_size, image_size).
         """
-        heights, widths = np.array([image.shape[1:] for image in images]).T
-        boxes = self._boxes(heights, widths, epoch, indices).tolist()
-        size, how = self.image_size, self.crop.interpolation
-        cut = [
-            self.formulas.crop_resize(image, box, size=size, interpolation=how)
-            for image, box in zip(images, boxes, strict=True)
-        ]
-        return torch.stack(cut)
+        crops = torch.empty(len(images), len(images[0]), self.image_size, self.image_size, dtype=torch.uint8)
+        self.crop.of_images(images, epoch=epoch, indices=indices, out=crops)
+        return crops
 
     def crops_of_batch(self, images: Tensor, *, epoch: int, indices: np.ndarray) -> Tensor:
         """The same for equally large images in memory.
@@ -59,11 +57,7 @@ class CropFlip:
         Returns:
             uint8 (batch, channels, image_size, image_size) on the images' device.
         """
-        heights, widths = np.tile(images.shape[-2:], (len(images), 1)).T
-        boxes = self._boxes(heights, widths, epoch, indices)
-        return self.formulas.crop_resize_batch(
-            images, boxes, size=self.image_size, interpolation=self.crop.interpolation
-        )
+        return self.crop.of_batch(images, epoch=epoch, indices=indices)
 
     def finish(self, crops: Tensor, *, epoch: int, indices: np.ndarray, mean: Tensor, std: Tensor) -> Tensor:
         """Flip and normalise.
@@ -82,15 +76,3 @@ class CropFlip:
         draws = uniforms(seed=self.seed, epoch=epoch, indices=indices, view=VIEW_INDEX, num_slots=Slot.CROP)
         flip_batch_(images, torch.from_numpy(draws[:, Slot.FLIP] < self.flip.probability))
         return normalize(images, mean, std)
-
-    def _boxes(self, heights: np.ndarray, widths: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
-        return draw_boxes(
-            self.crop,
-            sizes=self.formulas.box_sizes,
-            seed=self.seed,
-            epoch=epoch,
-            indices=indices,
-            view_index=VIEW_INDEX,
-            heights=heights,
-            widths=widths,
-        )

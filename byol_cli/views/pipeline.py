@@ -10,7 +10,8 @@ from byol_cli.schema.augmentation import FormulasName, View
 from byol_cli.views.formulas import FORMULAS, Formulas, apply_photometric_
 from byol_cli.views.geometry import affine_batch_, flip_batch_
 from byol_cli.views.photometric import normalize
-from byol_cli.views.plan import ViewPlan, draw_boxes, draw_plan
+from byol_cli.views.plan import ViewPlan, draw_plan
+from byol_cli.views.random_crop import RandomCrop
 
 CPU_PART = 3 * 2**18
 """Values that a CPU works on at once: more would leave its cache between two operations.
@@ -32,6 +33,10 @@ class TwoViews:
         self.image_size = image_size
         self.seed = seed
         self.formulas = FORMULAS[formulas]
+        self.crops = [
+            RandomCrop(view.crop, view_index=number, image_size=image_size, seed=seed, formulas=self.formulas)
+            for number, view in enumerate(self.views)
+        ]
 
     def crops_of(self, images: Sequence[Tensor], *, epoch: int, indices: np.ndarray) -> Tensor:
         """Both crops of decoded images of any sizes.
@@ -44,12 +49,9 @@ class TwoViews:
         Returns:
             uint8 (2, images, channels, image_size, image_size).
         """
-        size = self.image_size
-        heights, widths = np.array([image.shape[1:] for image in images]).T
-        crops = torch.empty(2, len(images), len(images[0]), size, size, dtype=torch.uint8)
-        for place, view, boxes in zip(crops, self.views, self._boxes(heights, widths, epoch, indices), strict=True):
-            for row, image, box in zip(place, images, boxes.tolist(), strict=True):
-                row.copy_(self.formulas.crop_resize(image, box, size=size, interpolation=view.crop.interpolation))
+        crops = torch.empty(2, len(images), len(images[0]), self.image_size, self.image_size, dtype=torch.uint8)
+        for crop, out in zip(self.crops, crops, strict=True):
+            crop.of_images(images, epoch=epoch, indices=indices, out=out)
         return crops
 
     def crops_of_batch(self, images: Tensor, *, epoch: int, indices: np.ndarray) -> Tensor:
@@ -63,16 +65,7 @@ class TwoViews:
         Returns:
             uint8 (2, batch, channels, image_size, image_size) on the images' device.
         """
-        heights, widths = np.tile(images.shape[-2:], (len(images), 1)).T
-        boxes = self._boxes(heights, widths, epoch, indices)
-        return torch.stack(
-            [
-                self.formulas.crop_resize_batch(
-                    images, box, size=self.image_size, interpolation=view.crop.interpolation
-                )
-                for view, box in zip(self.views, boxes, strict=True)
-            ]
-        )
+        return torch.stack([crop.of_batch(images, epoch=epoch, indices=indices) for crop in self.crops])
 
     def finish(
         self, crops: Tensor, *, epoch: int, indices: np.ndarray, mean: Tensor, std: Tensor
@@ -107,21 +100,6 @@ class TwoViews:
             for number, view in enumerate(self.views)
         )
         return view1, view2
-
-    def _boxes(self, heights: np.ndarray, widths: np.ndarray, epoch: int, indices: np.ndarray) -> list[np.ndarray]:
-        return [
-            draw_boxes(
-                view.crop,
-                sizes=self.formulas.box_sizes,
-                seed=self.seed,
-                epoch=epoch,
-                indices=indices,
-                view_index=number,
-                heights=heights,
-                widths=widths,
-            )
-            for number, view in enumerate(self.views)
-        ]
 
 
 def _finish(crops: Tensor, plan: ViewPlan, formulas: Formulas, *, mean: Tensor, std: Tensor) -> Tensor:

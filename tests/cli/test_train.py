@@ -67,6 +67,7 @@ def test_a_run_leaves_its_folder_and_byol_eval_measures_the_same(
         ".lock",
         "checkpoints",
         "config.yaml",
+        "classes.png",
         "confusion.png",
         "curves.png",
         "embedding.png",

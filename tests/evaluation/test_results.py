@@ -7,9 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from byol_cli.evaluation.results import RESULTS_FILE, Result, append_results, read_results
+from byol_cli.evaluation.results import RESULTS_FILE, Result, append_results
+from byol_cli.report.run_folder import json_lines
 
 FACTS: dict[str, Any] = {"time": "2026-01-01T00:00:00+00:00", "dataset": "digits", "classes": ["0", "é"]}
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """As report.html reads them."""
+    return json_lines(path, say=lambda line: None)
 
 
 def result(top1: float = 0.5, **changes: Any) -> Result:

@@ -59,7 +59,7 @@ def test_everything_that_was_asked_for_is_there(run_dir: Path, sample: Gallery) 
         "1 image could not be read",
     ):
         assert words in page.text
-    for name in ("confusion.png", "embedding.png", "neighbors.png"):
+    for name in ("confusion.png", "classes.png", "embedding.png", "neighbors.png"):
         with Image.open(run_dir / name) as picture:
             assert min(picture.size) > 300
 
@@ -147,11 +147,11 @@ def test_damaged_files_are_told_of_and_the_rest_is_shown(run_dir: Path) -> None:
 
 
 def test_a_report_that_cannot_be_written_is_told_and_ends_nothing(run_dir: Path, sample: Gallery) -> None:
-    for name in ("report.html", "embedding.png", "neighbors.png", "confusion.png"):
+    for name in ("report.html", "embedding.png", "neighbors.png", "confusion.png", "classes.png"):
         (run_dir / name).mkdir()
     said: list[str] = []
     write_report(run_dir, gallery=sample, say=said.append)
-    assert len(said) == 4
+    assert len(said) == 5
     assert all("cannot be written" in line for line in said)
 
 
