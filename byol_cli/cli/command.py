@@ -23,6 +23,7 @@ import byol_cli
 from byol_cli.cli.compose import compose_config, load_config, one_line, parse_arguments
 from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.schema.load import CONFIG_DIR
+from byol_cli.training.ranks import in_all_alike, is_first, rank, world_size
 
 T = TypeVar("T")
 
@@ -94,10 +95,12 @@ def guarded(program: str, body: Callable[[], int]) -> int:
     """Run `body` and turn the ways of failing on purpose into one line on stderr and an exit code."""
     try:
         return body()
+    except TrainingFault as error:
+        return complain(program, Outcome(FAULT, message=str(error)))
     except InputError as error:
-        return complain(program, Outcome(REFUSED, message=str(error)))
+        return complain(program, Outcome(REFUSED, message=str(in_all_alike(error))))
     except (HydraException, OmegaConfBaseException) as error:
-        return complain(program, Outcome(REFUSED, message=one_line(error)))
+        return complain(program, Outcome(REFUSED, message=one_line(in_all_alike(error))))
     except OSError as error:
         return complain(program, too_long(error))
     except KeyboardInterrupt:
@@ -114,17 +117,24 @@ def too_long(error: OSError) -> Outcome:
 def complain(program: str, outcome: Outcome) -> int:
     """Print why the job did not succeed; returns its exit code."""
     if outcome.message:
-        warn(f"{program}: {outcome.message}")
+        who = program if is_first() else f"{program}: process {rank()} of {world_size()}"
+        _print_beside(f"{who}: {outcome.message}")
     return outcome.exit_code
 
 
 def say(*lines: str) -> None:
-    """Print for the person at the terminal, at once."""
-    print(*map(printable, lines), sep="\n", flush=True)
+    """Print for the person at the terminal, at once; of several processes the first one speaks."""
+    if is_first():
+        print(*map(printable, lines), sep="\n", flush=True)
 
 
 def warn(line: str) -> None:
     """Print beside the output."""
+    if is_first():
+        _print_beside(line)
+
+
+def _print_beside(line: str) -> None:
     print(printable(line), file=sys.stderr, flush=True)
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from byol_cli.cli.command import DONE, Outcome
+from byol_cli.cli.command import DONE, Outcome, say
 from byol_cli.cli.folders import RunLock
 from byol_cli.cli.measurement import feature_settings
-from byol_cli.cli.session import say
 from byol_cli.data.build import build_splits
 from byol_cli.data.centre_crops import evaluation_batches
 from byol_cli.data.images import ImageSet

@@ -16,7 +16,7 @@ def main() -> None:
 def job(config: ExportConfig, stop: StopRequest) -> Outcome:
     """Write the file and its card. Torch is imported here, so that --help need not wait for it."""
     with stop.finishing():  # an exception in the midst of torch's own start-up would abort the process
-        from byol_cli.cli.session import say
+        from byol_cli.cli.command import say
         from byol_cli.export.formats import export, usual_path
         from byol_cli.export.trained import open_trained
     stop.check()

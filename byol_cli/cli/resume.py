@@ -22,6 +22,7 @@ from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.schema.load import CONFIG_DIR, load, plain, show
 from byol_cli.schema.model import CustomConfig
 from byol_cli.schema.stored import load_stored
+from byol_cli.training.ranks import local_world_size, world_size
 
 AUTO = "auto"
 
@@ -33,7 +34,8 @@ HARMLESS = frozenset(
     "trainer.worker_timeout_seconds trainer.log_every_steps trainer.gauges_every_steps "
     "trainer.probe_every_epochs trainer.probe_max_images trainer.probe_neighbors trainer.probe_temperature "
     "trainer.checkpoint_every_steps trainer.checkpoint_every_minutes trainer.keep_last trainer.keep_every "
-    "trainer.max_failed_saves trainer.on_collapse trainer.on_nonfinite trainer.max_nonfinite dataset.root "
+    "trainer.max_failed_saves trainer.on_collapse trainer.on_nonfinite trainer.max_nonfinite "
+    "trainer.compare_ranks_every_steps dataset.root "
     "dataset.file_list dataset.test_root dataset.labels_csv dataset.download dataset.cache dataset.cache_dir "
     "dataset.on_bad_image dataset.max_bad_images".split()
 )
@@ -234,7 +236,8 @@ def resume_command(run_dir: Path, config: TrainConfig) -> str:
     """The line to type to go on with the run in `run_dir`."""
     folder = "./auto" if str(run_dir) == AUTO else str(run_dir)
     words = [("resume", folder), *((key, value) for key, value, _ in named_again(config))]
-    return shlex.join(["byol-train", *(_typed(key, value) for key, value in words)])
+    started = ["torchrun", f"--nproc-per-node={local_world_size()}", "--no-python"] if world_size() > 1 else []
+    return shlex.join([*started, "byol-train", *(_typed(key, value) for key, value in words)])
 
 
 def _typed(key: str, value: str) -> str:

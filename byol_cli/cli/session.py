@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ from byol_cli.training.interrupt import Interrupted, StopRequest
 from byol_cli.training.machine import differences, versions
 from byol_cli.training.memory import memory_faults
 from byol_cli.training.pretrain import TrainingResult, pretrain
+from byol_cli.training.ranks import (
+    any_of_us,
+    end_after_first,
+    first_of_each_machine_before_others,
+    from_first,
+    is_first,
+    lost_ranks,
+)
 from byol_cli.training.recorder import write_json
 from byol_cli.training.setup import MEASURED_AT_ONCE, Run, prepare
 
@@ -37,7 +46,7 @@ NOTHING_YET = TrainingResult(images_per_second=None, selection_score=None)
 def start(config: TrainConfig, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """A fresh run in `run_dir`."""
     with memory_faults(config.trainer):
-        run = prepare(config, say=say)
+        run = first_of_each_machine_before_others(lambda: prepare(config, say=say))
     return run_to_end(run, run_dir, stop=stop)
 
 
@@ -68,12 +77,16 @@ def go_on(run_dir: Path, *, asked: Callable[[TrainConfig], TrainConfig], force: 
 
 def reopened(run_dir: Path, *, asked: Callable[[TrainConfig], TrainConfig], force: bool) -> tuple[Run, dict[str, str]]:
     """The run in `run_dir`, ready to go on as `asked`, and the `versions` it was saved with; raises InputError."""
-    found = newest_good(run_dir, field="resume", say=say)
+    found = from_first(lambda: newest_good(run_dir, field="resume", say=say))
     path, checkpoint = found or (run_dir, None)
-    stored = stored_config(checkpoint["config"]) if checkpoint else config_in(run_dir)
+    stored = stored_config(checkpoint["config"]) if checkpoint else from_first(lambda: config_in(run_dir))
     config = asked(stored)
-    with memory_faults(config.trainer):
-        run = prepare(config, say=say, checkpoint=checkpoint, source=str(path), force=force)
+
+    def ready() -> Run:
+        with memory_faults(config.trainer):
+            return prepare(config, say=say, checkpoint=checkpoint, source=str(path), force=force)
+
+    run = first_of_each_machine_before_others(ready)
     if run.state.step > run.plan.total_steps:
         raise InputError(f"{path} is of step {run.state.step}, past this run's end at {run.plan.total_steps}")
     return run, checkpoint["versions"] if checkpoint else {}
@@ -100,7 +113,7 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """Train, measure, write summary.json, and print what was reached and where it lies."""
     began = time.monotonic()
     say(*run.header().splitlines())
-    write_folder_file(lambda: write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(run.config), sort_keys=False)))
+    from_first(lambda: write_config(run, run_dir))
     result, measured_by = NOTHING_YET, evaluator(run)
 
     def summary(status: str, **more: Any) -> None:
@@ -115,37 +128,42 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
         }
         write_json(run_dir / "summary.json", values)
 
-    try:
-        with memory_faults(run.config.trainer):
-            result = pretrain(run, run_dir, probe=online_probe(run), stop=stop)
-            stop.check()
-            report = measured_by.report(subject(run))
-    except (TrainingFault, InputError) as fault:
+    def unfinished(status: str, **more: Any) -> None:
         with tolerated(run_dir / "summary.json", say=say):
-            summary("stopped", message=str(fault))
+            summary(status, **more)
         write_report(run_dir, gallery=None, say=say, facts=run.facts())
+
+    def measured() -> Outcome:
+        report = measured_by.report(what)
+        say("", *report.table().splitlines(), "", f"run folder: {run_dir}")
+        write_folder_file(lambda: summary("done", **report.summary()))
+        with stop.finishing():  # there is nothing left to interrupt
+            record_results(run_dir, report.results, facts=facts_of(run, run_dir), say=say)
+            show(run_dir, measured_by, what.trained, mean=run.mean, std=run.std, tsne=False, facts=run.facts())
+        return Outcome(DONE, score=math.nan if result.selection_score is None else result.selection_score)
+
+    try:
+        with memory_faults(run.config.trainer), lost_ranks():
+            result = pretrain(run, run_dir, probe=online_probe(run), stop=stop)
+            if any(any_of_us(stop.requested)):
+                raise Interrupted
+            what = subject(run)
+            measured_by.look_together(what)
+            return from_first(measured)
+    except (TrainingFault, InputError) as fault:
+        end_after_first(fault, partial(unfinished, "stopped", message=str(fault)))
         raise
     except Interrupted:
-        with tolerated(run_dir / "summary.json", say=say):
-            summary("interrupted")
-        write_report(run_dir, gallery=None, say=say, facts=run.facts())
+        if is_first():
+            unfinished("interrupted")
         where = f"and saved at step {run.state.step:,}" if run.state.step else "before the first step"
         message = f"interrupted {where}; go on by: {resume_command(run_dir, run.config)}"
-        return Outcome(INTERRUPTED, message=message)
-    say("", *report.table().splitlines(), "", f"run folder: {run_dir}")
-    write_folder_file(lambda: summary("done", **report.summary()))
-    with stop.finishing():  # there is nothing left to interrupt
-        record_results(run_dir, report.results, facts=facts_of(run, run_dir), say=say)
-        show(
-            run_dir,
-            measured_by,
-            run.state.online.backbone,
-            mean=run.mean,
-            std=run.std,
-            tsne=False,
-            facts=run.facts(),
-        )
-    return Outcome(DONE, score=math.nan if result.selection_score is None else result.selection_score)
+        return Outcome(INTERRUPTED, message=message if is_first() else "")
+
+
+def write_config(run: Run, run_dir: Path) -> None:
+    """config.yaml, by which the run can go on; raises TrainingFault where it cannot be written."""
+    write_folder_file(lambda: write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(run.config), sort_keys=False)))
 
 
 def online_probe(run: Run) -> OnlineProbe:

@@ -2,13 +2,13 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from byol_cli.cli.command import (
-    DONE,
     FAULT,
     INTERRUPTED,
     REFUSED,
@@ -28,20 +28,14 @@ from byol_cli.cli.folders import (
     UnfitRun,
     holds_run,
     make_folder,
-    refuse_used_folder,
     refuse_used_sweep,
-    summary_if_done,
 )
+from byol_cli.cli.jobs import fresh_job, resume_job
 from byol_cli.cli.presets import with_preset
 from byol_cli.cli.resume import (
     AUTO,
-    asked_config,
-    checked_config,
     chooses_groups,
-    config_in,
-    is_forced,
     refuse_another_folder,
-    refuse_what_is_not_named_again,
     requested_run,
     unfinished_runs,
     words_on_evaluation,
@@ -51,8 +45,8 @@ from byol_cli.cli.sweep import Sweep, refuse_sweep
 from byol_cli.data.missing_folders import MissingFolders
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.training.interrupt import Interrupted, StopRequest
+from byol_cli.training.ranks import from_first, is_first, joined, together, world_size
 
 PROGRAM = "byol-train"
 
@@ -72,13 +66,16 @@ def train(argv: list[str], *, stop: StopRequest) -> int:
             return line.print_information()
         wanted = requested_run(line.words)
         if line.multirun:
+            if world_size() > 1:
+                raise InputError("-m under torchrun: a sweep is many runs, and torchrun starts one; leave out either")
             if wanted is not None:
                 raise InputError(f"resume={wanted} goes on with one run and cannot be swept; leave out -m")
             return sweep(line, stop=stop)
         refuse_sweep(line.words)
-        if wanted == AUTO:
-            return newest_or_fresh(line, stop=stop)
-        return fresh(line, stop=stop) if wanted is None else resume(line, Path(wanted), stop=stop)
+        with joined():
+            if wanted == AUTO:
+                return newest_or_fresh(line, stop=stop)
+            return fresh(line, stop=stop) if wanted is None else resume(line, Path(wanted), stop=stop)
     except Interrupted:
         message = "interrupted before the first step, with nothing to save; the same command begins anew"
         return complain(PROGRAM, Outcome(INTERRUPTED, message=message))
@@ -88,13 +85,13 @@ def fresh(line: CommandLine, *, stop: StopRequest) -> int:
     """One run from its start."""
     composed = line.compose(line.words)
     config = line.check(TrainConfig, composed)
-    run_dir = Path(composed.hydra.run.dir)
+    run_dir = from_first(lambda: Path(composed.hydra.run.dir))
     return run_one(line.argv, run_dir, lambda: fresh_job(config, run_dir, stop=stop))
 
 
 def resume(line: CommandLine, run_dir: Path, *, stop: StopRequest) -> int:
     """Go on with the run in `run_dir`."""
-    if not holds_run(run_dir):
+    if not from_first(lambda: holds_run(run_dir)):
         raise InputError(f"resume={run_dir}: there is no run in that folder (no config.yaml)")
     refuse_another_folder(line.words, run_dir)
     composed = line.load(TrainConfig, line.words) if chooses_groups(line.words) else None
@@ -108,10 +105,10 @@ def newest_or_fresh(line: CommandLine, *, stop: StopRequest) -> int:
     """
     composed = line.compose(line.words)
     config = line.check(TrainConfig, composed)
-    run_dir = Path(composed.hydra.run.dir)
-    if holds_run(run_dir):
+    run_dir = from_first(lambda: Path(composed.hydra.run.dir))
+    if from_first(lambda: holds_run(run_dir)):
         return go_on(line, config, run_dir, stop=stop)
-    for candidate in unfinished_runs(config, run_dir.parent):
+    for candidate in from_first(lambda: list(unfinished_runs(config, run_dir.parent))):
         try:
             say(f"resume=auto: {candidate}")
             return go_on(line, config, candidate, stop=stop)
@@ -158,11 +155,13 @@ def run_one(argv: list[str], run_dir: Path, job: Callable[[], Outcome], *, field
         return outcomes[-1].score
 
     try:
-        make_folder(run_dir, field=field)
-        with RunLock(run_dir, field=field, say=warn):
+        from_first(lambda: make_folder(run_dir, field=field))
+        with ExitStack() as held:
+            together(lambda: held.enter_context(RunLock(run_dir, field=field, say=warn)) if is_first() else None)
             run_hydra("train", [*argv, f"hydra.run.dir={literally(run_dir)}"], task)
     finally:
-        missing.remove_empty()
+        if is_first():
+            missing.remove_empty()
     return outcomes[0].exit_code
 
 
@@ -205,43 +204,3 @@ def show_sweep(folder: Path) -> None:
     from byol_cli.report.page import write_report
 
     write_report(folder, gallery=None, say=warn)
-
-
-def fresh_job(config: TrainConfig, run_dir: Path, *, stop: StopRequest) -> Outcome:
-    """Start a run in `run_dir`. Torch is imported here, so that --help need not wait for it."""
-    refuse_used_folder(run_dir)
-    with stop.finishing():  # an exception in the midst of torch's own start-up would abort the process
-        from byol_cli.cli import session
-    stop.check()
-    return session.start(config, run_dir, stop=stop)
-
-
-def resume_job(
-    words: Sequence[str],
-    run_dir: Path,
-    *,
-    composed: TrainConfig | None,
-    evaluation: EvaluationConfig | None,
-    stop: StopRequest,
-) -> Outcome:
-    """Go on with a run. Torch is imported here, where there is something left to do."""
-    force = is_forced(words)
-
-    def asked(stored: TrainConfig) -> TrainConfig:
-        config = asked_config(stored, words, composed=composed, evaluation=evaluation)
-        whole = chooses_groups(words)
-        return checked_config(stored, config, source=f"resume={run_dir}", whole=whole, force=force, say=say)
-
-    def asked_and_named(stored: TrainConfig) -> TrainConfig:
-        if composed is None:
-            refuse_what_is_not_named_again(stored, words)
-        return asked(stored)
-
-    if summary_if_done(run_dir) and not force:
-        asked(config_in(run_dir))
-        say(f"the run in {run_dir} is done; there is nothing left to do")
-        return Outcome(DONE)
-    with stop.finishing():
-        from byol_cli.cli import session
-    stop.check()
-    return session.go_on(run_dir, asked=asked_and_named, force=force, stop=stop)

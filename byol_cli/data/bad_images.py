@@ -22,7 +22,7 @@ class BadImage(InputError):
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return ": ".join(self.args)
 
 
 class BadImages:

@@ -101,17 +101,20 @@ def training_batches(
     device: torch.device,
     mean: Tensor,
     std: Tensor,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> TrainingBatches:
     """Both views of every micro batch from `start_step` to the end of the run.
 
     They are the same whatever `num_workers` is and wherever the run begins again: a view is drawn by the epoch and by
-    its image's place in the whole set. Images in memory are cropped on the device and start no workers.
+    its image's place in the whole set. Several processes share each batch. Images in memory are cropped on the device
+    and start no workers.
 
     Args:
         subset: the images to train on.
         views: makes the two views.
         seed: of the run; it orders the images.
-        batch_size: images a step.
+        batch_size: images a step, of all processes together.
         accumulation_steps: micro batches a step.
         start_step: counted from 0.
         total_steps: one past the last step.
@@ -121,6 +124,8 @@ def training_batches(
         device: where the views are wanted.
         mean: (channels,) on the device, of values in [0, 1].
         std: the same.
+        rank: of this process, from 0.
+        world_size: processes.
 
     Raises:
         InputError: when iterated over, if the batch is larger than the data set or an image cannot be read.
@@ -134,6 +139,8 @@ def training_batches(
             accumulation_steps=accumulation_steps,
             start_step=start_step,
             total_steps=total_steps,
+            rank=rank,
+            world_size=world_size,
         ):
             yield replace(batch, indices=subset.indices[batch.indices])
 

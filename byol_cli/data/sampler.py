@@ -11,7 +11,7 @@ from byol_cli.views.counter import epoch_order
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """The images of one forward pass: `step` and `epoch` count from 0, `indices` is int64 (images,)."""
+    """The images of one forward pass in one process: `step` and `epoch` count from 0, `indices` is int64 (images,)."""
 
     step: int
     epoch: int
@@ -30,17 +30,29 @@ def steps_per_epoch(*, num_images: int, batch_size: int) -> int:
 
 
 def micro_batches(
-    *, seed: int, num_images: int, batch_size: int, accumulation_steps: int, start_step: int, total_steps: int
+    *,
+    seed: int,
+    num_images: int,
+    batch_size: int,
+    accumulation_steps: int,
+    start_step: int,
+    total_steps: int,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[MicroBatch]:
     """The micro batches of steps `start_step` to `total_steps` - 1; those of a step share its batch in order.
+
+    The batch of a step is the same however many processes share it: each takes its part of each micro batch.
 
     Args:
         seed: of the run.
         num_images: how many there are to train on; indices are below it.
-        batch_size: images a step.
-        accumulation_steps: micro batches a step; divides `batch_size`.
+        batch_size: images a step, of all processes together.
+        accumulation_steps: micro batches a step; times `world_size` it divides `batch_size`.
         start_step: the first step, counted from 0.
         total_steps: one past the last.
+        rank: of this process, from 0.
+        world_size: processes.
 
     Raises:
         InputError: the batch is larger than the data set.
@@ -52,5 +64,5 @@ def micro_batches(
         if epoch != order_epoch:
             order_epoch, order = epoch, epoch_order(seed=seed, epoch=epoch, num_images=num_images)
         batch = order[place * batch_size : (place + 1) * batch_size]
-        for indices in np.split(batch, accumulation_steps):
-            yield MicroBatch(step, epoch, indices)
+        for part in np.split(batch, accumulation_steps):
+            yield MicroBatch(step, epoch, np.split(part, world_size)[rank])

@@ -22,10 +22,12 @@ from byol_cli.evaluation.looks import ViewPairs
 from byol_cli.evaluation.report import Report
 from byol_cli.evaluation.results import Result
 from byol_cli.evaluation.retrieval import plan_retrieval, retrieval_results
+from byol_cli.evaluation.shared_features import SharedFeatures
 from byol_cli.evaluation.supervised import supervised_results
 from byol_cli.evaluation.tuned import task_of
 from byol_cli.model.backbones import Backbone
 from byol_cli.schema.evaluation import EvaluationConfig
+from byol_cli.training.ranks import world_size
 from byol_cli.training.runtime import Runtime
 
 PIXEL_LIMIT = 4096  # values an image; raw pixels are a baseline for small images only
@@ -57,7 +59,7 @@ class Evaluator:
         pairs: ViewPairs,
         seed: int,
         say: Callable[[str], None],
-        cache: FeatureCache | None = None,
+        cache: FeatureCache | SharedFeatures | None = None,
     ) -> None:
         """Nothing is read until something is measured.
 
@@ -81,6 +83,19 @@ class Evaluator:
                 task_of(splits, measure=name)
         if config.retrieval is not None:
             plan_retrieval(config.retrieval, splits)
+
+    def look_together(self, subject: Subject) -> None:
+        """Where there are several processes, each extracts features of its share of the images, for the first's report.
+
+        All of them call this with the same `subject`.
+        """
+        if world_size() == 1:
+            return
+        self.cache = SharedFeatures(batches=self.reading.centres, runtime=self.runtime)
+        for backbone in (subject.trained, subject.untrained):
+            for subset in (self.splits.train, self.splits.selection, self.splits.test):
+                if subset:
+                    self.cache.extract(backbone, subset)
 
     def report(self, subject: Subject) -> Report:
         """Every measurement of the configuration for the backbone and its baselines."""

@@ -6,10 +6,12 @@ from torch import Tensor
 
 from byol_cli.data.images import evenly_spaced
 from byol_cli.data.sources import Splits, Subset
-from byol_cli.evaluation.features import extract_features, labels_of, without_missing
+from byol_cli.evaluation.features import labels_of, without_missing
 from byol_cli.evaluation.knn import CHUNK, knn_accuracy
+from byol_cli.evaluation.shared_features import features_of_all
 from byol_cli.model.backbones import Backbone
 from byol_cli.training.gauges import effective_rank
+from byol_cli.training.ranks import from_first
 from byol_cli.training.runtime import Runtime
 
 
@@ -37,23 +39,26 @@ class OnlineProbe:
         """The measurement by its name."""
         if not self.bank.has_labels or not self.queries.has_labels or not len(self.queries):
             sample = self.queries if len(self.queries) > 1 else self.bank
-            return {"effective_rank": effective_rank(self._features(backbone, sample)[0])}
+            features, _ = self._features(backbone, sample)
+            return from_first(lambda: {"effective_rank": effective_rank(features)})
         bank, bank_labels = self._features(backbone, self.bank)
         queries, query_labels = self._features(backbone, self.queries)
-        accuracy = knn_accuracy(
-            bank=bank,
-            bank_labels=bank_labels,
-            queries=queries,
-            query_labels=query_labels,
-            neighbors=self.neighbors,
-            temperature=self.temperature,
-            num_classes=self.num_classes,
-            chunk=CHUNK,
+        return from_first(
+            lambda: {
+                "knn_top1": knn_accuracy(
+                    bank=bank,
+                    bank_labels=bank_labels,
+                    queries=queries,
+                    query_labels=query_labels,
+                    neighbors=self.neighbors,
+                    temperature=self.temperature,
+                    num_classes=self.num_classes,
+                    chunk=CHUNK,
+                )
+            }
         )
-        return {"knn_top1": accuracy}
 
     def _features(self, backbone: Backbone, subset: Subset) -> tuple[Tensor, Tensor]:
         """Features and labels (-1 where there are none) of the images that can be read."""
-        device, dtype = self.runtime.device, self.runtime.autocast_dtype
-        features = extract_features(backbone, self.batches(subset), device=device, autocast=dtype).float()
+        features = features_of_all(backbone, subset, batches=self.batches, runtime=self.runtime).float()
         return without_missing(features, labels_of(subset))

@@ -34,6 +34,9 @@ class TrainerConfig:
     compile_mode: Literal["default", "reduce-overhead", "max-autotune"]
     clip_grad_norm: Factor | None
     deterministic: bool
+    sync_batchnorm: bool
+    gradient_compression: Literal["none", "bf16", "fp16", "powersgd"]
+    compare_ranks_every_steps: Count
     num_workers: NumWorkers | None
     worker_timeout_seconds: Annotated[float, Range(low=1, cap=10**6)]
     log_every_steps: Count

@@ -6,10 +6,13 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from byol_cli.training.ranks import is_first
+
 
 def say(line: str) -> None:
-    """Print a line without tearing a bar."""
-    tqdm.write(line, file=sys.stderr)
+    """Print a line without tearing a bar; of several processes the first one speaks."""
+    if is_first():
+        tqdm.write(line, file=sys.stderr)
 
 
 class Progress:
@@ -20,7 +23,7 @@ class Progress:
     def __init__(self, *, total_images: int, done_images: int, num_epochs: int) -> None:
         """`total_images` are the run's, `done_images` of them before it was resumed."""
         self.num_epochs = num_epochs
-        self.interactive = sys.stderr.isatty()
+        self.interactive = is_first() and sys.stderr.isatty()
         self._bar = tqdm(
             total=total_images,
             initial=done_images,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from byol_cli.losses import symmetric_loss
+from byol_cli.training.distributed import adding_up, data_parallel, mean_of_all
 from byol_cli.training.nonfinite import NonfiniteGuard
 from byol_cli.training.plan import TrainingPlan
 from byol_cli.training.runtime import Runtime
@@ -27,21 +28,23 @@ def train(
 ) -> None:
     """Train from `state.step` to the end of the plan, or until `after_step(loss, gradient_norm)` returns False."""
     trainer = plan.config.trainer
-    state.online.train()
+    online = data_parallel(state.online, compression=trainer.gradient_compression).train()
     state.target.train()
     while state.step < plan.total_steps:
         for group in state.optimizer.param_groups:
             group["lr"] = plan.learning_rate(state.step)
         guard.begin_step()
         step_loss = torch.zeros((), device=runtime.device)
-        for _ in range(trainer.accumulation_steps):
+        for parts_left in reversed(range(trainer.accumulation_steps)):
             view1, view2 = next(batches)
-            with runtime.autocast():
-                predictions = state.online(view1, view2)
-                targets = state.target(view1, view2)
-            part = symmetric_loss(loss, predictions, targets) / trainer.accumulation_steps
-            state.scaler.scale(part).backward()
+            with adding_up(online, more_to_come=parts_left > 0):
+                with runtime.autocast():
+                    predictions = online(view1, view2)
+                    targets = state.target(view1, view2)
+                part = symmetric_loss(loss, predictions, targets) / trainer.accumulation_steps
+                state.scaler.scale(part).backward()
             step_loss += part.detach()
+        step_loss = mean_of_all(step_loss)
         gradient_norm = clip_gradients(state, max_norm=trainer.clip_grad_norm)
         if guard.allows_update(step_loss, gradient_norm):
             state.scaler.step(state.optimizer)

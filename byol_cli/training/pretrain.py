@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from byol_cli.data.loader import TrainingBatches, training_batches
@@ -17,7 +18,8 @@ from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.loop import train
 from byol_cli.training.nonfinite import NonfiniteGuard
 from byol_cli.training.pictures import save_curves, save_views, view_grid
-from byol_cli.training.recorder import Recorder, read_metrics, tolerated
+from byol_cli.training.ranks import is_first, rank, together, world_size
+from byol_cli.training.recorder import METRICS, NoRecorder, Recorder, read_metrics, tolerated
 from byol_cli.training.setup import Run
 from byol_cli.training.watch import Probe, Watch
 
@@ -43,18 +45,20 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe, stop: StopRequest) -> Tra
         Interrupted: `stop` was requested before the first step.
     """
     trainer = run.config.trainer
-    run.bad_images.keep_in(run_dir / "bad_images.txt")
+    if is_first():
+        run.bad_images.keep_in(run_dir / "bad_images.txt")
     with (
         ExitStack() as until_all_is_closed,
-        closing(begin_record(run, run_dir)) as recorder,
+        closing(together(lambda: begin_record(run, run_dir))) as recorder,
         closing(batches_of(run)) as batches,
         worker_faults(num_workers=run.num_workers),
     ):
-        show_views(run, run_dir, recorder)
+        if is_first():
+            show_views(run, run_dir, recorder)
         if trainer.compile:
             compile_networks(run, say=say)
         guard = NonfiniteGuard(run.state, skips=trainer.on_nonfinite == "skip", device=run.runtime.device)
-        gauge_images = held_out_images(run)
+        gauge_images = together(lambda: held_out_images(run) if is_first() else torch.empty(0))  # it reads the gauges
         until_all_is_closed.enter_context(stop.finishing())
         try:
             with (
@@ -81,13 +85,16 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe, stop: StopRequest) -> Tra
                     run.state, batches, plan=run.plan, runtime=run.runtime, loss=run.loss, guard=guard, after_step=watch
                 )
         finally:
-            with tolerated(run_dir / "curves.png", say=say):
-                save_curves(run_dir / "curves.png", read_metrics(recorder.path))
+            if is_first():
+                with tolerated(run_dir / "curves.png", say=say):
+                    save_curves(run_dir / "curves.png", read_metrics(run_dir / METRICS))
     return TrainingResult(images_per_second=watch.images_per_second, selection_score=watch.score)
 
 
-def begin_record(run: Run, run_dir: Path) -> Recorder:
+def begin_record(run: Run, run_dir: Path) -> Recorder | NoRecorder:
     """The run's figures, from its present step on; raises TrainingFault where they cannot be written."""
+    if not is_first():
+        return NoRecorder()
     try:
         return Recorder(run_dir, start_step=run.state.step, say=say)
     except OSError as error:
@@ -111,10 +118,12 @@ def batches_of(run: Run) -> TrainingBatches:
         device=run.runtime.device,
         mean=run.mean,
         std=run.std,
+        rank=rank(),
+        world_size=world_size(),
     )
 
 
-def show_views(run: Run, run_dir: Path, recorder: Recorder) -> None:
+def show_views(run: Run, run_dir: Path, recorder: Recorder | NoRecorder) -> None:
     """views.png before the first step: to see at once whether the images are what they should be."""
     grid = picture_of_views(run)
     with tolerated(run_dir / "views.png", say=say):

@@ -13,6 +13,24 @@ from torch.utils.tensorboard import SummaryWriter
 from byol_cli.schema.errors import InputError
 from byol_cli.training.files import tolerated, write_whole
 
+METRICS = "metrics.jsonl"
+
+
+class NoRecorder:
+    """In place of a Recorder, in a process that leaves writing to the first one."""
+
+    def record(self, step: int, values: dict[str, float]) -> None:
+        """Nothing."""
+
+    def picture(self, name: str, image: Tensor) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
 
 class Recorder:
     """Writes one line of metrics.jsonl and one point of each TensorBoard curve per call of `record`.
@@ -27,7 +45,7 @@ class Recorder:
             OSError: they cannot be written.
             InputError: a line of metrics.jsonl is damaged.
         """
-        self.path = run_dir / "metrics.jsonl"
+        self.path = run_dir / METRICS
         kept = [row for row in read_metrics(self.path) if row["step"] <= start_step] if start_step else []
         write_whole(self.path, "".join(map(_line, kept)))
         self._size = self.path.stat().st_size

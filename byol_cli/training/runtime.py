@@ -10,6 +10,7 @@ import torch
 from byol_cli.data.images import ArrayImages, ImageSet
 from byol_cli.data.worker_count import available_cores, default_num_workers, workers_that_fit
 from byol_cli.schema.errors import InputError
+from byol_cli.training.ranks import local_rank, local_world_size, world_size
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,8 +59,9 @@ class Runtime:
         return workers_that_fit(asked, image_bytes=image_bytes, log=log)
 
     def workers_asked_for(self, wanted: int | None) -> int:
-        """As many as `wanted`, or by the processor's cores."""
-        return default_num_workers(available_cores(), on_gpu=self.on_gpu) if wanted is None else wanted
+        """As many as `wanted`, or by this process's part of the processor's cores."""
+        cores = max(1, available_cores() // local_world_size())
+        return default_num_workers(cores, on_gpu=self.on_gpu) if wanted is None else wanted
 
     def __str__(self) -> str:
         if self.on_cuda:
@@ -82,6 +84,8 @@ def resolve_runtime(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     wanted = torch.device(device)
+    if wanted.type == "cuda" and world_size() > 1:
+        wanted = own_gpu(wanted, field=field)
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise InputError(f"{field}={device}: this machine has {torch.cuda.device_count()} CUDA devices")
     if wanted.type == "mps" and not torch.backends.mps.is_available():
@@ -93,6 +97,23 @@ def resolve_runtime(
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
         torch.backends.cudnn.deterministic = deterministic
     return Runtime(device=wanted, precision=precision)
+
+
+def own_gpu(wanted: torch.device, *, field: str) -> torch.device:
+    """One GPU for each process of the job.
+
+    Raises:
+        InputError: a certain GPU is named for all of them, or there are fewer than processes.
+    """
+    if wanted.index is not None:
+        raise InputError(f"{field}={wanted} is one GPU for several processes; {field}=cuda gives each its own")
+    if local_world_size() > torch.cuda.device_count():
+        raise InputError(
+            f"{local_world_size()} processes on this machine need a GPU each, and it has {torch.cuda.device_count()}; "
+            f"{field}=cpu does without"
+        )
+    torch.cuda.set_device(local_rank())
+    return torch.device("cuda", local_rank())
 
 
 def _cpu_multiplies_bf16() -> bool:

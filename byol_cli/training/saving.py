@@ -15,6 +15,43 @@ from byol_cli.training.setup import Run
 SECONDS_BETWEEN_ATTEMPTS = 0.5
 
 
+class NoSaver:
+    """In place of a Saver, in a process that leaves saving to the first one."""
+
+    good_step: int | None = None
+
+    def __init__(self, run: Run) -> None:
+        """`run` is looked at alone."""
+        self._run = run
+
+    def due(self) -> bool:
+        """The first process knows."""
+        return False
+
+    def save(self, *, best: bool) -> None:
+        """Nothing."""
+
+    def save_and_wait(self, *, best: bool) -> None:
+        """Nothing."""
+
+    def look_back(self) -> None:
+        """Nothing."""
+
+    def look_back_if_written(self) -> None:
+        """Nothing."""
+
+    def is_finite(self) -> bool:
+        """As a Saver says."""
+        return all_finite(self._run.state.changing_tensors())
+
+    def last_good(self) -> str:
+        """The first process knows."""
+        return ""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 class Saver:
     """Saves a run by steps and by minutes, beside the loop; a few saves in a row may fail."""
 

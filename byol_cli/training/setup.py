@@ -22,8 +22,10 @@ from byol_cli.model.backbones import Backbone
 from byol_cli.model.weights import load_backbone_weights
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
+from byol_cli.schema.trainer import TrainerConfig
 from byol_cli.training.loop import Loss
 from byol_cli.training.plan import TrainingPlan, make_plan
+from byol_cli.training.ranks import world_size
 from byol_cli.training.runtime import Runtime, parameter_count, resolve_runtime
 from byol_cli.training.state import TrainingState, backbone_maker, build_state
 from byol_cli.views.pipeline import TwoViews
@@ -70,8 +72,8 @@ class Run:
 
     @property
     def micro_batch_size(self) -> int:
-        """Images a forward pass."""
-        return self.config.trainer.batch_size // self.config.trainer.accumulation_steps
+        """Images a forward pass in one process."""
+        return images_at_once(self.config.trainer)
 
     def evaluation_batches(self, subset: Subset) -> Iterator[Tensor]:
         """The images of `subset` in order, resized, centre-cropped and normalised, on the run's device.
@@ -120,6 +122,7 @@ class Run:
         trainer, optimizer = config.trainer, config.optimizer
         scaled = f" = {optimizer.lr:g} x {trainer.batch_size} / 256" if optimizer.scale_lr == "linear" else ""
         split = f" in {trainer.accumulation_steps} parts" if trainer.accumulation_steps > 1 else ""
+        split += f" over {world_size()} processes" if world_size() > 1 else ""
         weights, head_weights = (
             parameter_count(backbone),
             parameter_count(self.state.online) - parameter_count(backbone),
@@ -151,6 +154,7 @@ def prepare(
     Raises:
         InputError: whatever of the configuration does not fit the data, the machine or the checkpoint.
     """
+    refuse_uneven_shares(config.trainer)
     runtime = resolve_runtime(
         device=config.trainer.device, precision=config.trainer.precision, deterministic=config.trainer.deterministic
     )
@@ -202,9 +206,25 @@ def prepare(
     )
 
 
+def images_at_once(trainer: TrainerConfig) -> int:
+    """Images a forward pass in one process."""
+    return trainer.batch_size // (trainer.accumulation_steps * world_size())
+
+
+def refuse_uneven_shares(trainer: TrainerConfig) -> None:
+    """Every process has as many images as the others, and enough for BatchNorm; raises InputError."""
+    batch, parts = trainer.batch_size, trainer.accumulation_steps * world_size()
+    what = f"trainer.batch_size={batch} over {world_size()} processes"
+    what += f" and trainer.accumulation_steps={trainer.accumulation_steps}" * (trainer.accumulation_steps > 1)
+    if batch % parts:
+        raise InputError(f"{what} gives them uneven parts; a multiple of {parts} does not")
+    if batch // parts < 2 and not trainer.sync_batchnorm:
+        raise InputError(f"{what} leaves fewer than 2 images each; BatchNorm needs 2, or trainer.sync_batchnorm=true")
+
+
 def refuse_views_without_room(config: TrainConfig, *, channels: int) -> None:
     """Both views of a forward pass, float32, must fit into memory; raises InputError."""
-    size, batch = config.augmentation.image_size, config.trainer.batch_size // config.trainer.accumulation_steps
+    size, batch = config.augmentation.image_size, images_at_once(config.trainer)
     refuse_more_than_there_is(
         2 * 4 * batch * channels * size**2,
         what=f"the views of {batch} images at a time (trainer.batch_size, augmentation.image_size={size})",

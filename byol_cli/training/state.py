@@ -10,11 +10,13 @@ from torch import Tensor
 
 from byol_cli.model.backbones import Backbone, build_backbone
 from byol_cli.model.byol import OnlineNetwork, TargetNetwork, build_networks
+from byol_cli.model.sync_batchnorm import synchronise
 from byol_cli.optim.build import OPTIMIZERS, build_optimizer
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.load import option_fields
 from byol_cli.training.claims import STORAGE_TYPES
+from byol_cli.training.ranks import world_size
 from byol_cli.training.runtime import Runtime
 
 
@@ -116,6 +118,9 @@ def build_state(config: TrainConfig, make_backbone: Callable[[], Backbone], runt
     torch.manual_seed(config.seed)
     online, target = networks_of(config, make_backbone)
     refuse_what_cannot_be_saved(online)
+    if config.trainer.sync_batchnorm and world_size() > 1:
+        synchronise(online, device=runtime.device)
+        synchronise(target, device=runtime.device)
     layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
     online.to(runtime.device, memory_format=layout)  # type: ignore[call-overload]
     target.to(runtime.device, memory_format=layout)  # type: ignore[call-overload]

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -13,10 +14,12 @@ from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.training.checkpoint_search import FOLDER, newest_good
 from byol_cli.training.collapse import read_gauges
 from byol_cli.training.console import Progress, say
+from byol_cli.training.distributed import check_same_weights
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.nonfinite import NonfiniteGuard
-from byol_cli.training.recorder import Recorder
-from byol_cli.training.saving import Saver
+from byol_cli.training.ranks import any_of_us, from_first, in_all_alike, is_first, together
+from byol_cli.training.recorder import NoRecorder, Recorder
+from byol_cli.training.saving import NoSaver, Saver
 from byol_cli.training.setup import Run
 
 MAX_WAIT_SHARE = 0.1
@@ -40,7 +43,7 @@ class Watch:
         *,
         probe: Probe,
         gauge_images: Tensor,
-        recorder: Recorder,
+        recorder: Recorder | NoRecorder,
         batches: TrainingBatches,
         progress: Progress,
         guard: NonfiniteGuard,
@@ -51,7 +54,7 @@ class Watch:
         self.recorder, self.batches, self.progress = recorder, batches, progress
         self.guard, self.stop = guard, stop
         self.metrics: dict[str, float] = dict(run.resumed_metrics)
-        self.saver = Saver(run, run_dir / FOLDER, metrics=self.metrics, sync=recorder.sync, say=say)
+        self.saver = together(lambda: self.make_saver())
         self._warned = self._told_of_waiting = False
         self._after_start: tuple[float, float] | None = None  # seconds of waiting and of training by the first figures
         self.training_seconds = 0.0  # without gauges, probes and checkpoints
@@ -70,11 +73,14 @@ class Watch:
         run, trainer = self.run, self.run.config.trainer
         step, last = run.state.step, run.state.step == run.plan.total_steps
         self.progress.advance(trainer.batch_size)
-        stopping = self.stop.requested  # once: a signal that comes later is heeded after the next step
+        # Asked once: a signal that comes later is heeded after the next step.
+        stopping, save = any_of_us(self.stop.requested, self.saver.due())
         gauges = step % trainer.gauges_every_steps == 0 or step == 1 or last
         log = step % trainer.log_every_steps == 0 or last
         probe = step % (run.plan.steps_per_epoch * trainer.probe_every_epochs) == 0 or last
-        save = self.saver.due() or stopping or last
+        save = save or stopping or last
+        if step % trainer.compare_ranks_every_steps == 0 or step == self.first_step + 1 or last:
+            check_same_weights([run.state.online, run.state.target], step=step)
         if not (gauges or log or probe or save):
             return True
         figures = {"train/loss": loss.item(), "train/gradient_norm": gradient_norm.item()}  # waits for the device
@@ -87,7 +93,7 @@ class Watch:
             self.log(figures)
         best = self.take_probe() if probe else False
         if last or stopping:
-            self.saver.save_and_wait(best=best)
+            from_first(lambda: self.saver.save_and_wait(best=best))
         elif save or best:
             self.saver.save(best=best)
         self._resumed_at = time.monotonic()
@@ -108,16 +114,20 @@ class Watch:
         self.saver.look_back()
         if policy == "stop" or (policy == "skip" and broken):
             narrow = "" if self.run.runtime.precision == "fp32" else "trainer.precision=fp32, "
-            raise TrainingFault(
-                f"step {step}: {what}; try a lower optimizer.lr, {narrow}or trainer.on_nonfinite=rollback; "
-                f"{self.saver.last_good()}"
+            raise in_all_alike(
+                TrainingFault(
+                    f"step {step}: {what}; try a lower optimizer.lr, {narrow}or trainer.on_nonfinite=rollback; "
+                    f"{self.saver.last_good()}"
+                )
             )
         name, new = (SKIPPED, count) if policy == "skip" else (ROLLBACKS, 1)
         total = self.metrics[name] = self.metrics.get(name, 0) + new
         if total > trainer.max_nonfinite:
-            raise TrainingFault(
-                f"step {step}: {what}; {total} such cases are more than trainer.max_nonfinite={trainer.max_nonfinite}; "
-                f"{self.saver.last_good()}"
+            raise in_all_alike(
+                TrainingFault(
+                    f"step {step}: {what}; {total} such cases are more than "
+                    f"trainer.max_nonfinite={trainer.max_nonfinite}; {self.saver.last_good()}"
+                )
             )
         done = "left out" if policy == "skip" else self.roll_back()
         say(f"warning: step {step}: {what}: {done} (case {total}, the run stops above {trainer.max_nonfinite})")
@@ -125,15 +135,25 @@ class Watch:
 
     def roll_back(self) -> str:
         """Take the last checkpoint's weights, and go on with the images that come next: not into the same pit again."""
-        try:
+
+        def newest() -> tuple[Path, dict[str, Any]]:
             found = newest_good(self.run_dir, field="rollback", say=say)
             if found is None:
                 raise InputError(f"{self.saver.last_good()} to go back to")
-            path, checkpoint = found
+            return found
+
+        try:
+            path, checkpoint = from_first(newest)
             self.run.state.restore_weights(checkpoint, source=str(path), say=say)
         except InputError as error:
             raise TrainingFault(f"step {self.run.state.step}: {error}") from None
         return f"back to the weights of step {checkpoint['step']}"
+
+    def make_saver(self) -> Saver | NoSaver:
+        """The first process saves; raises TrainingFault where that cannot be done."""
+        if not is_first():
+            return NoSaver(self.run)
+        return Saver(self.run, self.run_dir / FOLDER, metrics=self.metrics, sync=self.recorder.sync, say=say)
 
     def close(self) -> None:
         """Let the checkpoint that is being written come to its end."""
@@ -187,14 +207,15 @@ class Watch:
         Raises:
             TrainingFault: the run collapses and `trainer.on_collapse=stop`.
         """
-        gauges = read_gauges(self.run.state.online, self.gauge_images, self.run.runtime)
+        gauges = from_first(lambda: read_gauges(self.run.state.online, self.gauge_images, self.run.runtime))
         values = gauges.values()
         self.metrics |= values
         self.recorder.record(self.run.state.step, values)
         verdict = gauges.verdict() if self.past_the_start() else None
         if verdict and self.run.config.trainer.on_collapse == "stop":
-            self.saver.save_and_wait(best=False)
-            raise TrainingFault(f"step {self.run.state.step}: {verdict}; trainer.on_collapse=warn would go on")
+            from_first(lambda: self.saver.save_and_wait(best=False))
+            fault = TrainingFault(f"step {self.run.state.step}: {verdict}; trainer.on_collapse=warn would go on")
+            raise in_all_alike(fault)
         if verdict and not self._warned:
             say(f"warning: step {self.run.state.step}: {verdict}")
         self._warned = verdict is not None

@@ -66,8 +66,8 @@ def test_a_run_leaves_its_folder_and_byol_eval_measures_the_same(
     expected = [
         ".lock",
         "checkpoints",
-        "config.yaml",
         "classes.png",
+        "config.yaml",
         "confusion.png",
         "curves.png",
         "embedding.png",
