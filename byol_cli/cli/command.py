@@ -23,7 +23,7 @@ import byol_cli
 from byol_cli.cli.compose import compose_config, load_config, one_line, parse_arguments
 from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.schema.load import CONFIG_DIR
-from byol_cli.training.ranks import in_all_alike, is_first, rank, world_size
+from byol_cli.training.ranks import is_first, let_first_speak, rank, world_size
 
 T = TypeVar("T")
 
@@ -97,10 +97,10 @@ def guarded(program: str, body: Callable[[], int]) -> int:
         return body()
     except TrainingFault as error:
         return complain(program, Outcome(FAULT, message=str(error)))
-    except InputError as error:
-        return complain(program, Outcome(REFUSED, message=str(in_all_alike(error))))
-    except (HydraException, OmegaConfBaseException) as error:
-        return complain(program, Outcome(REFUSED, message=one_line(in_all_alike(error))))
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        let_first_speak()
+        line = str(error) if isinstance(error, InputError) else one_line(error)
+        return complain(program, Outcome(REFUSED, message=line)) if is_first() else REFUSED
     except OSError as error:
         return complain(program, too_long(error))
     except KeyboardInterrupt:

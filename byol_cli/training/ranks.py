@@ -4,8 +4,9 @@ Alone, everything in here does what one process would do. Torch is imported wher
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +25,7 @@ LONGEST_WAIT = timedelta(days=7)  # the others wait while the first one measures
 # torch's words where another process has gone.
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "NCCL", "ncclUnhandled")
 
+_SECONDS_TO_SPEAK = 3
 _IN_ALL = "in_all_processes"
 
 _control: "list[ProcessGroup]" = []  # of this job, once joined
@@ -67,15 +69,24 @@ def joined() -> Iterator[None]:
     import torch
     from torch import distributed
 
+    from byol_cli.training.rendezvous import fresh_store
+
     with lost_ranks():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            store=fresh_store(rank=rank(), world_size=world_size()),
+            rank=rank(),
+            world_size=world_size(),
+        )
         group: Any = distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
         _control.append(group)
-    yield
-    # Not after an exception, when another process may wait for ever; torchrun ends all where one fails, even by 75.
-    together(lambda: None)
-    distributed.destroy_process_group()
-    _control.clear()
+    try:
+        yield
+        with suppress(TrainingFault):  # who has gone needs no more time
+            together(lambda: None)  # torchrun ends all where one ends by 75, even while the first one is still writing
+    finally:
+        _control.clear()
+        distributed.destroy_process_group()
 
 
 @contextmanager
@@ -150,6 +161,13 @@ def in_all_alike(error: E) -> E:
     if not is_first():
         known.args = ("",)
     return known
+
+
+def let_first_speak() -> None:
+    """Refused before it has joined the others, a process gives the first one time to say why: torchrun ends all."""
+    if not is_first():
+        with suppress(Interrupted):
+            time.sleep(_SECONDS_TO_SPEAK)
 
 
 def end_after_first(error: Exception, finish: Callable[[], object]) -> None:

@@ -67,3 +67,7 @@ def test_a_bit_that_flips_in_one_process_stops_all_and_is_told_once(launch: Laun
 
 def test_batchnorm_over_three_processes_is_that_of_the_whole_batch(launch: Launch) -> None:
     launch("norms.py", processes=3)
+
+
+def test_features_extracted_by_three_processes_are_those_of_one_each_image_once(launch: Launch) -> None:
+    launch("features.py", processes=3)
