@@ -38,6 +38,7 @@ class BadImages:
         """
         self.num_images, self.max_share, self.say = num_images, max_share, say
         self._reasons: dict[str, str] = {}
+        self._told = 0
         self._list: Path | None = None
 
     @property
@@ -78,6 +79,12 @@ class BadImages:
                 f"{self.count:,} of {self.num_images:,} images cannot be read so far, which is above "
                 f"dataset.max_bad_images={self.max_share:g}; the first is {first}: {reason}{listed}"
             )
+
+    def take_new(self) -> list[BadImage]:
+        """Those that were noted since this was asked last, for other processes to note them too."""
+        new = list(self._reasons.items())[self._told :]
+        self._told = self.count
+        return [BadImage(path, reason) for path, reason in new]
 
     def _add(self, name: str, reason: str) -> None:
         if name in self._reasons:

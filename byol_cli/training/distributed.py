@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from inspect import signature
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ from torch import Tensor, distributed, nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from byol_cli.data.bad_images import BadImages
 from byol_cli.data.sources import Subset
 from byol_cli.schema.errors import TrainingFault
-from byol_cli.training.ranks import in_all_alike, rank, world_size
+from byol_cli.training.ranks import gathered, in_all_alike, rank, together, world_size
 
 POWER_SGD_START = 1000  # steps of plain gradients first, as its authors advise
 _MULTIPLIER = 1_000_003
@@ -110,6 +113,13 @@ def check_same_weights(networks: Iterable[nn.Module], *, step: int) -> None:
                 "those of process 0; go on from the last checkpoint, and suspect that machine's memory or GPU"
             )
         )
+
+
+def share_bad_images(bad_images: BadImages) -> None:
+    """What one process could not read counts, and is listed, in all; raises InputError where that is too many."""
+    if world_size() > 1:
+        for bad in chain.from_iterable(gathered(bad_images.take_new())):
+            together(partial(bad_images.note, bad))
 
 
 def checksum(tensors: Iterable[Tensor]) -> Tensor:

@@ -21,6 +21,13 @@ class Interrupted(BaseException):
     """The process was asked to stop. No Exception, so that nothing on the way takes it for a failure."""
 
 
+_LEFT_IGNORED = {"SIGHUP", "SIGINT"}  # by nohup and in the background; a batch script shields torchrun from SIGUSR1
+
+
+def _ignored_on_purpose(number: signal.Signals) -> bool:
+    return number.name in _LEFT_IGNORED and signal.getsignal(number) == signal.SIG_IGN
+
+
 class StopRequest:
     """Takes the signals while this context is entered.
 
@@ -74,7 +81,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # only there can handlers be set
-            taken = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
+            taken = [number for number in SIGNALS if not _ignored_on_purpose(number)]
             self._previous = {number: signal.signal(number, self._note) for number in taken}
         return self
 

@@ -119,13 +119,8 @@ def together(make: Callable[[], T]) -> T:
     """`make()` in each process; where it is refused in one, it is in all."""
     if world_size() == 1:
         return make()
-    from torch import distributed
-
     made, error = _attempt(make)
-    errors: list[Any] = [None] * world_size()
-    with lost_ranks():
-        distributed.all_gather_object(errors, error, group=_control[0])
-    for number, first_error in enumerate(errors):
+    for number, first_error in enumerate(gathered(error)):
         if first_error is not None:
             if number:
                 first_error.args = (f"process {number} of {world_size()}: {first_error}",)
@@ -139,6 +134,18 @@ def first_of_each_machine_before_others(make: Callable[[], T]) -> T:
     for ahead in (True, False):
         together(lambda ahead=ahead: made.append(make()) if (local_rank() == 0) == ahead else None)  # type: ignore[misc]
     return made[0]
+
+
+def gathered(value: T) -> list[T]:
+    """The `value` of every process, by rank."""
+    if world_size() == 1:
+        return [value]
+    from torch import distributed
+
+    values: list[Any] = [None] * world_size()
+    with lost_ranks():
+        distributed.all_gather_object(values, value, group=_control[0])
+    return values
 
 
 def any_of_us(*flags: bool) -> Sequence[bool]:

@@ -160,6 +160,8 @@ def prepare(
     )
     splits = build_splits(config.dataset, timeout_seconds=config.trainer.worker_timeout_seconds, log=say)
     config.augmentation.check_channels(splits.channels)
+    if world_size() > 1 and config.loss.name == "article_consistency":
+        say("note: loss=article_consistency compares the images of one process alone with each other")
     plan = make_plan(config, len(splits.pretrain))
     if not runtime.on_gpu:
         refuse_views_without_room(config, channels=splits.channels)

@@ -1,7 +1,7 @@
 """What training changes, and how it is put into a checkpoint and taken out again."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.load import option_fields
 from byol_cli.training.claims import STORAGE_TYPES
+from byol_cli.training.generators import begin_generators, own_states, states_of_all, take_states
 from byol_cli.training.ranks import world_size
 from byol_cli.training.runtime import Runtime
 
@@ -29,6 +30,8 @@ class TrainingState:
     target: TargetNetwork
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    seed: int
+    generators_of_all: dict[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -37,17 +40,18 @@ class TrainingState:
 
     def tensors(self) -> dict[str, Any]:
         """The part of a checkpoint that goes on changing: counters, weights, optimiser, scaler and generator states."""
-        generators: dict[str, Any] = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            generators["cuda"] = [torch.cuda.get_rng_state(self.device)]
         return {
             "step": self.step,
             "online": self.online.state_dict(),
             "target": self.target.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "rng": generators,
+            "rng": self.generators_of_all or own_states(self.device),
         }
+
+    def about_to_save(self) -> None:
+        """What the first process needs of the others for a checkpoint; all of them call this."""
+        self.generators_of_all = states_of_all(self.device)
 
     def changing_tensors(self) -> list[Tensor]:
         """Weights and buffers of both networks, and what the optimiser remembers."""
@@ -66,9 +70,7 @@ class TrainingState:
         """
         self.restore_weights(checkpoint, source=source, say=say)
         try:
-            torch.set_rng_state(checkpoint["rng"]["cpu"])
-            if self.device.type == "cuda" and checkpoint["rng"].get("cuda"):
-                torch.cuda.set_rng_state(checkpoint["rng"]["cuda"][0], self.device)
+            take_states(checkpoint["rng"], self.device, seed=self.seed, step=checkpoint["step"])
         except RuntimeError as error:
             raise InputError(f"{source} holds no state of torch's random generators: {_one_line(error)}") from None
         self.step = checkpoint["step"]
@@ -125,7 +127,10 @@ def build_state(config: TrainConfig, make_backbone: Callable[[], Backbone], runt
     online.to(runtime.device, memory_format=layout)  # type: ignore[call-overload]
     target.to(runtime.device, memory_format=layout)  # type: ignore[call-overload]
     optimizer = build_optimizer(module=online, **option_fields(config.optimizer, without=SCHEDULE_FIELDS))
-    return TrainingState(step=0, online=online, target=target, optimizer=optimizer, scaler=runtime.grad_scaler())
+    begin_generators(seed=config.seed, step=0)
+    return TrainingState(
+        step=0, online=online, target=target, optimizer=optimizer, scaler=runtime.grad_scaler(), seed=config.seed
+    )
 
 
 def backbone_maker(config: TrainConfig, *, in_channels: int) -> Callable[[], Backbone]:

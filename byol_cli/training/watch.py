@@ -14,7 +14,7 @@ from byol_cli.schema.errors import InputError, TrainingFault
 from byol_cli.training.checkpoint_search import FOLDER, newest_good
 from byol_cli.training.collapse import read_gauges
 from byol_cli.training.console import Progress, say
-from byol_cli.training.distributed import check_same_weights
+from byol_cli.training.distributed import check_same_weights, share_bad_images
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.nonfinite import NonfiniteGuard
 from byol_cli.training.ranks import any_of_us, from_first, in_all_alike, is_first, together
@@ -89,9 +89,13 @@ class Watch:
         self.judge_nonfinite(about_to_save=save or probe or gauges)
         if gauges:
             self.read_gauges()
+        if log and self.run.splits.pretrain.images.skips_bad:
+            share_bad_images(self.run.bad_images)
         if log and all(map(math.isfinite, figures.values())):
             self.log(figures)
         best = self.take_probe() if probe else False
+        if last or stopping or save or best:
+            run.state.about_to_save()
         if last or stopping:
             from_first(lambda: self.saver.save_and_wait(best=best))
         elif save or best:
@@ -213,6 +217,7 @@ class Watch:
         self.recorder.record(self.run.state.step, values)
         verdict = gauges.verdict() if self.past_the_start() else None
         if verdict and self.run.config.trainer.on_collapse == "stop":
+            self.run.state.about_to_save()
             from_first(lambda: self.saver.save_and_wait(best=False))
             fault = TrainingFault(f"step {self.run.state.step}: {verdict}; trainer.on_collapse=warn would go on")
             raise in_all_alike(fault)

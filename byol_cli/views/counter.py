@@ -22,6 +22,7 @@ class Domain(IntEnum):
     ORDER = 2
     NOISE = 3
     SUBSTITUTE = 4
+    GENERATOR = 5
 
 
 def hash64(*words: int | np.ndarray) -> np.ndarray:
