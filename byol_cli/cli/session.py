@@ -24,6 +24,7 @@ from byol_cli.schema.load import plain
 from byol_cli.training.checkpoint_reading import UnreadableCheckpoint
 from byol_cli.training.checkpoint_search import newest_good
 from byol_cli.training.digests import sha256_of
+from byol_cli.training.estimate import plan_of
 from byol_cli.training.files import tolerated, write_whole
 from byol_cli.training.interrupt import Interrupted, StopRequest
 from byol_cli.training.machine import differences, versions
@@ -113,6 +114,8 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """Train, measure, write summary.json, and print what was reached and where it lies."""
     began = time.monotonic()
     say(*run.header().splitlines())
+    if run.config.trainer.plan:
+        return say_plan(run)
     from_first(lambda: write_config(run, run_dir))
     result, measured_by = NOTHING_YET, evaluator(run)
 
@@ -159,6 +162,13 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
         where = f"and saved at step {run.state.step:,}" if run.state.step else "before the first step"
         message = f"interrupted {where}; go on by: {resume_command(run_dir, run.config)}"
         return Outcome(INTERRUPTED, message=message if is_first() else "")
+
+
+def say_plan(run: Run) -> Outcome:
+    """What the run would take; nothing is trained, and nothing is left behind."""
+    facts = plan_of(run, price_per_hour=run.config.trainer.price_per_hour)
+    say(*(f"{name + ':':<15}{text}" for name, text in facts.items()))
+    return Outcome(DONE)
 
 
 def write_config(run: Run, run_dir: Path) -> None:

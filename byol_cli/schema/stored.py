@@ -7,6 +7,8 @@ from byol_cli.schema.load import load
 
 # Settings that there were not from the start, each with the value under which all is as it was without it.
 LATER_SETTINGS: dict[str, Any] = {
+    "trainer.plan": False,
+    "trainer.price_per_hour": None,
     "trainer.sync_batchnorm": True,
     "trainer.gradient_compression": "none",
     "trainer.compare_ranks_every_steps": 500,

@@ -34,6 +34,8 @@ class TrainerConfig:
     compile_mode: Literal["default", "reduce-overhead", "max-autotune"]
     clip_grad_norm: Factor | None
     deterministic: bool
+    plan: bool
+    price_per_hour: Factor | None
     sync_batchnorm: bool
     gradient_compression: Literal["none", "bf16", "fp16", "powersgd"]
     compare_ranks_every_steps: Count
