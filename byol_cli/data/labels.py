@@ -54,7 +54,7 @@ def folder_labels(train: PathTable, test: PathTable | None) -> Labels:
     Raises:
         InputError: an image lies in no folder, there are fewer than two classes, or a test image is of an unknown one.
     """
-    class_names = _checked_classes(set(_class_folders(train)), () if test is None else set(_class_folders(test)))
+    class_names = checked_classes(set(_class_folders(train)), () if test is None else set(_class_folders(test)))
     places = {name: place for place, name in enumerate(class_names)}
 
     def labels(paths: PathTable) -> np.ndarray:
@@ -91,7 +91,7 @@ def csv_labels(path: Path, train: PathTable, test: PathTable | None) -> Labels:
         part, index = place
         if found[part].setdefault(index, label) != label:
             raise InputError(f"{where}: {name} is {label} here and {found[part][index]} in an earlier line")
-    class_names = _checked_classes(*(set(labels.values()) for labels in found))
+    class_names = checked_classes(*(set(labels.values()) for labels in found))
     if test is not None and not found[1]:
         raise InputError(f"dataset.labels_csv={path} names none of the images of dataset.test_root")
     codes = {name: code for code, name in enumerate(class_names)}
@@ -112,7 +112,8 @@ def describe(class_names: Sequence[str]) -> str:
     return f"{len(class_names):,} classes ({', '.join(class_names[:MAX_CLASSES_SHOWN])}{more})"
 
 
-def _checked_classes(train: set[str], test: set[str] | tuple[()] = ()) -> tuple[str, ...]:
+def checked_classes(train: set[str], test: set[str] | tuple[()] = ()) -> tuple[str, ...]:
+    """The classes of the training images, sorted; raises InputError for fewer than two, or others in the test set."""
     class_names = tuple(sorted(train))
     if len(class_names) < 2:
         raise InputError(f"dataset.labels: two classes or more are needed, there is {' '.join(class_names) or 'none'}")

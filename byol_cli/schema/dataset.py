@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from byol_cli.schema.constraints import Count, Fraction, ImageSide, Probability, Range, Seed, UnitInterval
+from byol_cli.schema.constraints import Count, Fraction, ImageSide, NonNegative, Probability, Range, Seed, UnitInterval
 from byol_cli.schema.errors import InputError
 
 Std = Annotated[float, Range(low=1e-3, high=1)]
@@ -84,6 +84,37 @@ class ImageFolderConfig(FilesConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardsConfig(FilesConfig):
+    """Tar files as WebDataset writes them, in a folder or at a URL.
+
+    `label_member` names the member of a sample that holds its class. Shards from a URL are kept in `shards_dir`, and so
+    is an index that had to be built.
+    """
+
+    root: str | None
+    test_root: str | None
+    test_fraction: Fraction
+    label_member: str
+    shards_dir: str | None
+    shards_max_gb: NonNegative
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.root is None:
+            raise InputError("root: name the shards by dataset.root=FOLDER, a URL, or a pattern in quotes")
+        extension, colon, key = self.label_member.partition(":")
+        if not extension or (extension == "json") != bool(colon and key) or (colon and not key):
+            raise InputError(
+                f"label_member={self.label_member} must be cls, txt or another extension, or json:KEY for a value in json"
+            )
+
+    @property
+    def urls(self) -> list[str]:
+        """What it reads from elsewhere."""
+        return [root for root in (self.root, self.test_root) if root is not None and "://" in root]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TorchvisionConfig(DatasetConfig):
     """A set that torchvision reads and can download: CIFAR-10, CIFAR-100, STL-10."""
 
@@ -113,5 +144,6 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "cifar100": TorchvisionConfig,
     "stl10": TorchvisionConfig,
     "imagenet": ImageNetConfig,
+    "shards": ShardsConfig,
     "synthetic": SyntheticConfig,
 }

@@ -1,0 +1,120 @@
+"""Finds the index of shards, beside them or where it was kept, or builds it once from what the tar files hold."""
+
+import hashlib
+import io
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from byol_cli.data.folder_lock import alone_in
+from byol_cli.data.remote import all_at_once, fetch, size_of
+from byol_cli.data.shard_index import INDEX_FILE, ScannedShard, ShardIndex, joined, load_index
+from byol_cli.data.shard_place import ShardPlace
+from byol_cli.data.shard_scan import scan_shard
+from byol_cli.data.shard_store import FIELD, KeptShards
+from byol_cli.data.worker_count import available_cores, default_num_workers
+from byol_cli.data.workers import in_workers
+from byol_cli.schema.errors import InputError
+
+
+def say(line: str) -> None:
+    """Tell people what takes a while."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def find_index(place: ShardPlace, *, label_member: str, room: KeptShards | None) -> ShardIndex:
+    """The index of the shards at `place`, whose labels are read from `label_member`.
+
+    Args:
+        place: where they lie.
+        label_member: `cls`, `txt` or `json:KEY`.
+        room: where an index that had to be built is kept; None: nowhere.
+
+    Raises:
+        InputError: there are no shards, or others than the index knows, or one cannot be read.
+    """
+    data = place.read(INDEX_FILE)
+    if data is not None:
+        path = f"{place.folder}/{INDEX_FILE}"
+        index = load_index(io.BytesIO(data), path=path)
+        if index.label_member == label_member and place.names in (None, index.shards):
+            return _fitting(index, place, path)
+    if room is None:
+        if place.is_remote:
+            raise InputError(f"{place.field}={place.root}: there is no {INDEX_FILE}, and {FIELD}=null keeps none")
+        return _built(place, label_member=label_member, room=None)
+    key = hashlib.sha256(f"{place.key}\n{label_member}".encode(errors="surrogateescape")).hexdigest()
+    kept = room.folder / f"{key}.index.npz"
+    try:
+        with alone_in(room.folder, field=FIELD, log=say):
+            if not kept.is_file():
+                index = _built(place, label_member=label_member, room=room)
+                unfinished = kept.with_suffix(".unfinished")
+                with open(unfinished, "wb") as file:
+                    index.save(file)
+                unfinished.rename(kept)
+        with open(kept, "rb") as file:
+            return _fitting(load_index(file, path=str(kept)), place, str(kept))
+    except OSError as error:
+        raise InputError(f"{FIELD}={room.folder}: {error.strerror}") from error
+
+
+def _fitting(index: ShardIndex, place: ShardPlace, path: str) -> ShardIndex:
+    """A folder may hold no shards that its index does not know: images would go unseen."""
+    if place.names is None and not place.is_remote:
+        unknown = sorted(set(place.present()) - set(index.shards))
+        if unknown:
+            raise InputError(
+                f"{place.folder}/{unknown[0]} is not in the index {path}"
+                f"{f', nor are {len(unknown) - 1:,} more' if unknown[1:] else ''}; delete the index to build it anew"
+            )
+    return index
+
+
+def _built(place: ShardPlace, *, label_member: str, room: KeptShards | None) -> ShardIndex:
+    names = place.names or tuple(place.present())
+    if not names:
+        raise InputError(
+            f"{place.field}={place.root}: no tar files there, and no {INDEX_FILE} that names them"
+            f"{'; a pattern such as train-{0000..0146}.tar names them' if place.is_remote else ''}"
+        )
+    say(f"{place.root}: building the index of {len(names):,} shards, once")
+    if place.is_remote:
+        assert room is not None
+        sizes = list(all_at_once(size_of, [f"{place.folder}/{name}" for name in names]))
+        keeps = sum(sizes) + sum(room.claimed.values()) <= room.max_bytes
+        room.make_room(sum(sizes) if keeps else max(sizes))
+        scan = partial(_fetched_and_scanned, place.folder, label_member, room, keeps)
+    else:
+        scan = partial(_scanned, place.folder, label_member)
+    num_workers = min(default_num_workers(available_cores(), on_gpu=True), len(names))
+    made = in_workers(
+        scan, names, num_workers=num_workers if num_workers > 1 else 0, timeout_seconds=0, pin_memory=False
+    )
+    scanned = list(tqdm(made, total=len(names), unit="shard", dynamic_ncols=True, disable=None))
+    index = joined(names, scanned, label_member=label_member)
+    if not len(index):
+        raise InputError(f"{place.field}={place.root}: its {len(names):,} shards hold no images")
+    return index
+
+
+def _scanned(folder: str, label_member: str, name: str) -> ScannedShard:
+    path = f"{folder}/{name}"
+    return scan_shard(Path(path), called=path, label_member=label_member)
+
+
+def _fetched_and_scanned(folder: str, label_member: str, room: KeptShards, keeps: bool, name: str) -> ScannedShard:
+    """A shard far away has to come here anyway; it stays where all of them do."""
+    url = f"{folder}/{name}"
+    copy = room.folder / f"{hashlib.sha256(url.encode()).hexdigest()}.scanned"
+    fetch(url, copy, check=lambda _: None)
+    try:
+        scanned = scan_shard(copy, called=url, label_member=label_member)
+        if keeps:
+            copy.rename(room.folder / room.name(scanned.digest))
+        return scanned
+    finally:
+        copy.unlink(missing_ok=True)
