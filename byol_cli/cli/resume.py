@@ -16,7 +16,7 @@ from byol_cli.cli.compose import GROUPS, parse_overrides, quoted
 from byol_cli.cli.folders import holds_run, summary_if_done
 from byol_cli.data.imagenet_archives import refuse_to_unpack
 from byol_cli.schema.command import OPTIONS, TrainConfig
-from byol_cli.schema.dataset import FilesConfig, TorchvisionConfig
+from byol_cli.schema.dataset import FilesConfig, ShardsConfig, TorchvisionConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.schema.load import CONFIG_DIR, load, plain, show
@@ -34,9 +34,10 @@ HARMLESS = frozenset(
     "trainer.checkpoint_every_steps trainer.checkpoint_every_minutes trainer.keep_last trainer.keep_every "
     "trainer.max_failed_saves trainer.on_collapse trainer.on_nonfinite trainer.max_nonfinite dataset.root "
     "dataset.file_list dataset.test_root dataset.labels_csv dataset.download dataset.cache dataset.cache_dir "
-    "dataset.on_bad_image dataset.max_bad_images".split()
+    "dataset.on_bad_image dataset.max_bad_images dataset.shards_dir dataset.shards_max_gb".split()
 )
-FACTORY, CACHE_DIR, ROOT = "backbone.factory", "dataset.cache_dir", "dataset.root"
+FACTORY, ROOT = "backbone.factory", "dataset.root"
+CACHE_DIR, SHARDS_DIR = "dataset.cache_dir", "dataset.shards_dir"
 SHOWN = 4  # differences that a message names
 
 
@@ -164,7 +165,7 @@ def refuse_what_is_not_named_again(stored: TrainConfig, words: Sequence[str]) ->
     """
     said = {override.key_or_group: override.value() for override in parse_overrides(words)}
     for key, value, reason in named_again(stored):
-        if said.get(key) != value:
+        if key not in said or (key == FACTORY and said[key] != value):
             raise InputError(f"this run {reason}: name it again by {shlex.quote(_typed(key, value))} if you trust it")
     if ROOT not in said:
         refuse_to_unpack(stored.dataset, remedy=f"only where {ROOT} is typed again")
@@ -176,9 +177,14 @@ def named_again(stored: TrainConfig) -> Iterator[tuple[str, str, str]]:
         yield FACTORY, stored.backbone.factory, "uses code of its own"
     dataset = stored.dataset
     if isinstance(dataset, FilesConfig):  # without a cache, too: dataset.cache=disk may be typed now
-        usual = yaml.safe_load((CONFIG_DIR / "dataset" / f"{dataset.name}.yaml").read_text())["cache_dir"]
-        if dataset.cache_dir != usual:
+        usual = yaml.safe_load((CONFIG_DIR / "dataset" / f"{dataset.name}.yaml").read_text())
+        if dataset.cache_dir != usual["cache_dir"]:
             yield CACHE_DIR, dataset.cache_dir, "keeps decoded images in a folder of its own"
+    if isinstance(dataset, ShardsConfig):
+        if dataset.shards_dir != usual["shards_dir"]:
+            yield SHARDS_DIR, dataset.shards_dir, "keeps shards in a folder of its own"
+        for key, url in dataset.urls.items():
+            yield f"dataset.{key}", url, "reads its images from a URL"
 
 
 def is_harmless(key: str) -> bool:

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -97,15 +97,21 @@ class ShardIndex:
         """Size of the arrays in bytes."""
         return sum(getattr(self, name).nbytes for name in _ARRAYS)
 
-    def save(self, file: BinaryIO) -> None:
-        """Write it."""
-        about = {"format": FORMAT} | {field.name: getattr(self, field.name) for field in fields(self)[:3]}
-        text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
-        np.savez(file, about=text, **{name: getattr(self, name) for name in _ARRAYS})
+
+def save_index(index: ShardIndex, path: Path) -> None:
+    """Write it; it has its name only when it is whole."""
+    about = {"format": FORMAT} | {field.name: getattr(index, field.name) for field in fields(index)[:3]}
+    text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with open(unfinished, "wb") as file:
+        np.savez(file, about=text, **{name: getattr(index, name) for name in _ARRAYS})
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
 
 
 def load_index(file: BinaryIO, *, path: str) -> ShardIndex:
-    """Read what `save` wrote; raises InputError, naming `path`, where it is damaged or means what cannot be."""
+    """Read what `save_index` wrote; raises InputError, naming `path`, where it is damaged or means what cannot be."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())

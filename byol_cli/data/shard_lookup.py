@@ -3,7 +3,6 @@
 import hashlib
 import io
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from byol_cli.data.folder_lock import alone_in
 from byol_cli.data.remote import all_at_once, fetch, size_of
-from byol_cli.data.shard_index import INDEX_FILE, ScannedShard, ShardIndex, joined, load_index
+from byol_cli.data.shard_index import INDEX_FILE, ScannedShard, ShardIndex, joined, load_index, save_index
 from byol_cli.data.shard_place import ShardPlace
 from byol_cli.data.shard_scan import scan_shard
 from byol_cli.data.shard_store import FIELD, KeptShards
@@ -25,13 +24,13 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def find_index(place: ShardPlace, *, label_member: str, room: KeptShards | None) -> ShardIndex:
+def find_index(place: ShardPlace, *, label_member: str, room: KeptShards) -> ShardIndex:
     """The index of the shards at `place`, whose labels are read from `label_member`.
 
     Args:
         place: where they lie.
         label_member: `cls`, `txt` or `json:KEY`.
-        room: where an index that had to be built is kept; None: nowhere.
+        room: where an index that had to be built is kept, unless it has no room at all.
 
     Raises:
         InputError: there are no shards, or others than the index knows, or one cannot be read.
@@ -42,20 +41,15 @@ def find_index(place: ShardPlace, *, label_member: str, room: KeptShards | None)
         index = load_index(io.BytesIO(data), path=path)
         if index.label_member == label_member and place.names in (None, index.shards):
             return _fitting(index, place, path)
-    if room is None:
-        if place.is_remote:
-            raise InputError(f"{place.field}={place.root}: there is no {INDEX_FILE}, and {FIELD}=null keeps none")
-        return _built(place, label_member=label_member, room=None)
     key = hashlib.sha256(f"{place.key}\n{label_member}".encode(errors="surrogateescape")).hexdigest()
     kept = room.folder / f"{key}.index.npz"
     try:
-        with alone_in(room.folder, field=FIELD, log=say):
-            if not kept.is_file():
-                index = _built(place, label_member=label_member, room=room)
-                unfinished = kept.with_suffix(".unfinished")
-                with open(unfinished, "wb") as file:
-                    index.save(file)
-                unfinished.rename(kept)
+        if not kept.is_file():
+            if not room.max_bytes:
+                return _built(place, label_member=label_member, room=room)
+            with alone_in(room.folder, field=FIELD, log=say):
+                if not kept.is_file():  # another process may have built it meanwhile
+                    save_index(_built(place, label_member=label_member, room=room), kept)
         with open(kept, "rb") as file:
             return _fitting(load_index(file, path=str(kept)), place, str(kept))
     except OSError as error:
@@ -74,7 +68,7 @@ def _fitting(index: ShardIndex, place: ShardPlace, path: str) -> ShardIndex:
     return index
 
 
-def _built(place: ShardPlace, *, label_member: str, room: KeptShards | None) -> ShardIndex:
+def _built(place: ShardPlace, *, label_member: str, room: KeptShards) -> ShardIndex:
     names = place.names or tuple(place.present())
     if not names:
         raise InputError(
@@ -83,7 +77,8 @@ def _built(place: ShardPlace, *, label_member: str, room: KeptShards | None) -> 
         )
     say(f"{place.root}: building the index of {len(names):,} shards, once")
     if place.is_remote:
-        assert room is not None
+        if not room.max_bytes:
+            raise InputError(f"{place.field}={place.root}: no {INDEX_FILE} there, and dataset.shards_max_gb=0")
         sizes = list(all_at_once(size_of, [f"{place.folder}/{name}" for name in names]))
         keeps = sum(sizes) + sum(room.claimed.values()) <= room.max_bytes
         room.make_room(sum(sizes) if keeps else max(sizes))

@@ -79,7 +79,7 @@ def _samples(tar: tarfile.TarFile) -> Iterator[list[tarfile.TarInfo]]:
 
     def visible() -> Iterator[tarfile.TarInfo]:
         for member in tar:
-            tar.members.clear()  # it would keep each of them
+            tar.members = []  # type: ignore[attr-defined]  # it would keep each of them
             if member.isreg() and not member.name.rpartition("/")[2].startswith("."):
                 yield member
 

@@ -85,14 +85,14 @@ class KeptShards:
     max_bytes: float
     claimed: dict[str, int] = field(default_factory=dict)
 
-    def name(self, digest: np.ndarray) -> str:
+    def name(self, digest: bytes) -> str:
         """Of the file that holds a shard of this SHA-256."""
-        return f"{digest.tobytes().hex()}{self.SUFFIX}"
+        return f"{digest.hex()}{self.SUFFIX}"
 
     def claim(self, index: ShardIndex) -> np.ndarray:
         """Which shards will be kept, bool (shards,): the first ones, as many as fit beside those claimed before."""
         kept = np.cumsum(index.shard_sizes) + sum(self.claimed.values()) <= self.max_bytes
-        names = [self.name(digest) for digest in index.digests[kept]]
+        names = [self.name(digest.tobytes()) for digest in index.digests[kept]]
         self.claimed.update(zip(names, index.shard_sizes[kept].tolist(), strict=True))
         return kept
 
@@ -111,8 +111,8 @@ class KeptShards:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise InputError(
-                f"{FIELD}={self.folder}: {needed / 1e9:,.2f} GB of shards are to be kept there and {free / 1e9:,.2f} GB "
-                "are free; a smaller dataset.shards_max_gb reads the rest image by image"
+                f"{FIELD}={self.folder}: {needed / 1e9:,.2f} GB of shards are to be kept there and "
+                f"{free / 1e9:,.2f} GB are free; a smaller dataset.shards_max_gb reads the rest image by image"
             )
 
 
@@ -150,6 +150,8 @@ class RemoteShards:
         Raises:
             InputError: one cannot be had or is not what the index describes, or there is no room.
         """
+        if not shards:
+            return
         with alone_in(self.room.folder, field=FIELD, log=log):
             missing = [shard for shard in shards if not self._is_here(shard)]
             sizes = self.index.shard_sizes[missing]
@@ -162,12 +164,13 @@ class RemoteShards:
                     bar.update(int(self.index.shard_sizes[shard]))
 
     def _here(self, shard: int) -> str:
-        return str(self.room.folder / self.room.name(self.index.digests[shard]))
+        return str(self.room.folder / self.room.name(self.index.digests[shard].tobytes()))
 
     def _is_here(self, shard: int) -> bool:
+        path = self._here(shard)
         try:
-            os.utime(self._here(shard))
-            return os.stat(self._here(shard)).st_size == self.index.shard_sizes[shard]
+            os.utime(path)
+            return os.stat(path).st_size == self.index.shard_sizes[shard]
         except FileNotFoundError:
             return False
 

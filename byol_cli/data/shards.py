@@ -30,9 +30,7 @@ def read_shards(config: ShardsConfig) -> Sources:
     Raises:
         InputError: shards that are missing, cut off, exchanged or changed, or labels that do not fit.
     """
-    room = None
-    if config.shards_dir is not None:
-        room = KeptShards(folder=Path(config.shards_dir).expanduser(), max_bytes=config.shards_max_gb * 1e9)
+    room = KeptShards(folder=Path(config.shards_dir).expanduser(), max_bytes=config.shards_max_gb * 1e9)
     train = _opened("root", str(config.root), config, room)
     test = None if config.test_root is None else _opened("test_root", config.test_root, config, room)
     labels = _labels(config, train, test)
@@ -73,7 +71,7 @@ class _Shards:
         )
 
 
-def _opened(field: str, root: str, config: ShardsConfig, room: KeptShards | None) -> _Shards:
+def _opened(field: str, root: str, config: ShardsConfig, room: KeptShards) -> _Shards:
     place = shard_place(f"dataset.{field}", root)
     index = find_index(place, label_member=config.label_member, room=room)
     if not place.is_remote:
@@ -84,12 +82,11 @@ def _opened(field: str, root: str, config: ShardsConfig, room: KeptShards | None
     return _Shards(files=files, class_names=_class_names(place, index))
 
 
-def _fetched(place: ShardPlace, index: ShardIndex, room: KeptShards | None) -> RemoteShards:
-    kept = np.zeros(len(index.shards), dtype=bool) if room is None else room.claim(index)
+def _fetched(place: ShardPlace, index: ShardIndex, room: KeptShards) -> RemoteShards:
+    kept = room.claim(index)
     store = RemoteShards(url=place.folder, index=index, room=room, kept=kept)
     try:
-        if room is not None:
-            store.keep(np.flatnonzero(kept).tolist(), log=say)
+        store.keep(np.flatnonzero(kept).tolist(), log=say)
     except OSError as error:
         raise InputError(f"{FIELD}: {error.strerror}") from error
     if not kept.all():

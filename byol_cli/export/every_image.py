@@ -89,5 +89,6 @@ class EveryImage:
 def path_of(images: ImageSet, index: int) -> str:
     """The path that opens the image's file; of an image that is no file of its own, what people call it."""
     files = images.files if isinstance(images, CachedImages) else images
-    is_file = isinstance(files, FileImages) and isinstance(files.paths, PathTable)
-    return files.paths[index] if is_file else files.name(index)
+    if isinstance(files, FileImages) and isinstance(files.paths, PathTable):
+        return files.paths[index]
+    return files.name(index)

@@ -1,5 +1,6 @@
 """The data sets: one dataclass an option of `dataset=`, picked by `name` from DATASETS."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -87,31 +88,29 @@ class ImageFolderConfig(FilesConfig):
 class ShardsConfig(FilesConfig):
     """Tar files as WebDataset writes them, in a folder or at a URL.
 
-    `label_member` names the member of a sample that holds its class. Shards from a URL are kept in `shards_dir`, and so
-    is an index that had to be built.
+    `label_member` names the member of a sample that holds its class. Up to `shards_max_gb` of shards from a URL are
+    kept in `shards_dir`, and so is an index that had to be built; with 0 nothing is written.
     """
 
     root: str | None
     test_root: str | None
     test_fraction: Fraction
     label_member: str
-    shards_dir: str | None
+    shards_dir: str
     shards_max_gb: NonNegative
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.root is None:
             raise InputError("root: name the shards by dataset.root=FOLDER, a URL, or a pattern in quotes")
-        extension, colon, key = self.label_member.partition(":")
-        if not extension or (extension == "json") != bool(colon and key) or (colon and not key):
-            raise InputError(
-                f"label_member={self.label_member} must be cls, txt or another extension, or json:KEY for a value in json"
-            )
+        if not re.fullmatch(r"json:\S+|(?!json$)[a-z0-9_.]+", self.label_member):
+            raise InputError(f"label_member={self.label_member} must be an extension such as cls or txt, or json:KEY")
 
     @property
-    def urls(self) -> list[str]:
-        """What it reads from elsewhere."""
-        return [root for root in (self.root, self.test_root) if root is not None and "://" in root]
+    def urls(self) -> dict[str, str]:
+        """The settings that name what lies elsewhere."""
+        roots = {"root": self.root, "test_root": self.test_root}
+        return {field: root for field, root in roots.items() if root is not None and "://" in root}
 
 
 @dataclass(frozen=True, kw_only=True)
