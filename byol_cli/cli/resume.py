@@ -37,7 +37,7 @@ HARMLESS = frozenset(
     "dataset.on_bad_image dataset.max_bad_images dataset.shards_dir dataset.shards_max_gb".split()
 )
 FACTORY, ROOT = "backbone.factory", "dataset.root"
-CACHE_DIR, SHARDS_DIR = "dataset.cache_dir", "dataset.shards_dir"
+WRITTEN_IN = {"cache_dir": "decoded images", "shards_dir": "shards"}
 SHOWN = 4  # differences that a message names
 
 
@@ -178,13 +178,11 @@ def named_again(stored: TrainConfig) -> Iterator[tuple[str, str, str]]:
     dataset = stored.dataset
     if isinstance(dataset, FilesConfig):  # without a cache, too: dataset.cache=disk may be typed now
         usual = yaml.safe_load((CONFIG_DIR / "dataset" / f"{dataset.name}.yaml").read_text())
-        if dataset.cache_dir != usual["cache_dir"]:
-            yield CACHE_DIR, dataset.cache_dir, "keeps decoded images in a folder of its own"
-    if isinstance(dataset, ShardsConfig):
-        if dataset.shards_dir != usual["shards_dir"]:
-            yield SHARDS_DIR, dataset.shards_dir, "keeps shards in a folder of its own"
-        for key, url in dataset.urls.items():
-            yield f"dataset.{key}", url, "reads its images from a URL"
+        for key in WRITTEN_IN.keys() & usual.keys():
+            if (folder := getattr(dataset, key)) != usual[key]:
+                yield f"dataset.{key}", folder, f"keeps {WRITTEN_IN[key]} in a folder of its own"
+    for key, url in dataset.urls.items() if isinstance(dataset, ShardsConfig) else ():
+        yield f"dataset.{key}", url, "reads its images from a URL"
 
 
 def is_harmless(key: str) -> bool:
