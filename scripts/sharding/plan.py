@@ -44,7 +44,7 @@ def plan(paths: PathTable, labels: np.ndarray | None, *, prefix: str, shard_byte
     members = member_names([paths.relative(index) for index in range(len(paths))])
     starts, filled = [0], 2 * tarfile.BLOCKSIZE
     for index, size in enumerate(room):
-        if filled + size > shard_bytes and index > starts[-1]:
+        if _blocks(filled + size, tarfile.RECORDSIZE) > shard_bytes and index > starts[-1]:
             starts.append(index)
             filled = 2 * tarfile.BLOCKSIZE
         filled += size
@@ -84,4 +84,9 @@ def member_names(names: Sequence[str]) -> list[str]:
 
 def _bytes_in_tar(size: int) -> int:
     """A header, and the content in whole blocks."""
-    return tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+    return tarfile.BLOCKSIZE + _blocks(size, tarfile.BLOCKSIZE)
+
+
+def _blocks(size: int, block: int) -> int:
+    """Rounded up to whole blocks."""
+    return -(-size // block) * block
