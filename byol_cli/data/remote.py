@@ -42,39 +42,47 @@ def read_range(url: str, start: int, size: int) -> bytes:
             raise ShortRead(f"{len(data):,} bytes came instead of {size:,}")
         return data
 
-    return _tried_again(url, read)
+    return _found(url, read)
 
 
-def read_whole(url: str) -> bytes | None:
-    """All of a small file, None where there is none; raises InputError as `fetch` does."""
+def read_whole(url: str, *, check: Callable[[bytes], object]) -> bytes | None:
+    """All of a small file, None where there is none.
+
+    Args:
+        url: of the file.
+        check: raises where these are not its bytes.
+
+    Raises:
+        InputError: as `fetch` does.
+    """
+
+    def read(files: Any) -> bytes:
+        data = files.cat_file(url)
+        check(data)
+        return data
+
     try:
-        return _tried_again(url, lambda files: files.cat_file(url))
+        return _tried_again(url, read)
     except FileNotFoundError:
         return None
 
 
 def list_names(url: str) -> list[str]:
-    """The names in a folder, where the place can list one; raises InputError as `fetch` does."""
-    return _tried_again(
-        url, lambda files: [name.rstrip("/").rpartition("/")[2] for name in files.ls(url, detail=False)]
-    )
+    """The names in a folder, none where the place lists nothing; raises InputError as `fetch` does."""
+    try:
+        listed = _tried_again(url, lambda files: files.ls(url, detail=False))
+    except FileNotFoundError:
+        return []
+    return [name.rstrip("/").rpartition("/")[2] for name in listed]
 
 
-def size_of(url: str) -> int:
-    """Of a file, in bytes; raises InputError as `fetch` does."""
-    size = _found(url, lambda files: files.size(url))
-    if size is None:
-        raise InputError(f"{url}: its server does not tell how large the file is")
-    return int(size)
-
-
-def fetch(url: str, path: Path, *, check: Callable[[Path], None]) -> None:
+def fetch(url: str, path: Path, *, check: Callable[[Path], object]) -> None:
     """Copy a file to `path`, which it gets only when it is whole.
 
     Args:
         url: of the file.
         path: where it is wanted.
-        check: raises ShortRead where the copy is not what it should be.
+        check: raises where the copy is not what it should be.
 
     Raises:
         InputError: there is no such file, it cannot be had after several tries, or there is no room for it.

@@ -3,13 +3,14 @@
 import hashlib
 import io
 import sys
+import zipfile
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from byol_cli.data.folder_lock import alone_in
-from byol_cli.data.remote import all_at_once, fetch, size_of
+from byol_cli.data.remote import ShortRead, fetch
 from byol_cli.data.shard_index import INDEX_FILE, ScannedShard, ShardIndex, joined, load_index, save_index
 from byol_cli.data.shard_place import ShardPlace
 from byol_cli.data.shard_scan import scan_shard
@@ -35,7 +36,7 @@ def find_index(place: ShardPlace, *, label_member: str, room: KeptShards) -> Sha
     Raises:
         InputError: there are no shards, or others than the index knows, or one cannot be read.
     """
-    data = place.read(INDEX_FILE)
+    data = place.read(INDEX_FILE, check=_check_whole)
     if data is not None:
         path = f"{place.folder}/{INDEX_FILE}"
         index = load_index(io.BytesIO(data), path=path)
@@ -54,6 +55,12 @@ def find_index(place: ShardPlace, *, label_member: str, room: KeptShards) -> Sha
             return _fitting(load_index(file, path=str(kept)), place, str(kept))
     except OSError as error:
         raise InputError(f"{FIELD}={room.folder}: {error.strerror}") from error
+
+
+def _check_whole(data: bytes) -> None:
+    damaged = zipfile.ZipFile(io.BytesIO(data)).testzip()
+    if damaged is not None:
+        raise ShortRead(f"its part {damaged} is damaged")
 
 
 def _fitting(index: ShardIndex, place: ShardPlace, path: str) -> ShardIndex:
@@ -76,40 +83,38 @@ def _built(place: ShardPlace, *, label_member: str, room: KeptShards) -> ShardIn
             f"{'; a pattern such as train-{0000..0146}.tar names them' if place.is_remote else ''}"
         )
     say(f"{place.root}: building the index of {len(names):,} shards, once")
-    if place.is_remote:
-        if not room.max_bytes:
-            raise InputError(f"{place.field}={place.root}: no {INDEX_FILE} there, and dataset.shards_max_gb=0")
-        sizes = list(all_at_once(size_of, [f"{place.folder}/{name}" for name in names]))
-        keeps = sum(sizes) + sum(room.claimed.values()) <= room.max_bytes
-        room.make_room(sum(sizes) if keeps else max(sizes))
-        scan = partial(_fetched_and_scanned, place.folder, label_member, room, keeps)
-    else:
-        scan = partial(_scanned, place.folder, label_member)
+    if place.is_remote and not room.max_bytes:
+        raise InputError(f"{place.field}={place.root}: no {INDEX_FILE} there, and dataset.shards_max_gb=0")
+    scan = partial(_fetched_and_scanned, room) if place.is_remote else _scanned
     num_workers = min(default_num_workers(available_cores(), on_gpu=True), len(names))
     made = in_workers(
-        scan, names, num_workers=num_workers if num_workers > 1 else 0, timeout_seconds=0, pin_memory=False
+        partial(scan, label_member, place.folder),
+        names,
+        num_workers=num_workers if num_workers > 1 else 0,
+        timeout_seconds=0,
+        pin_memory=False,
     )
-    scanned = list(tqdm(made, total=len(names), unit="shard", dynamic_ncols=True, disable=None))
+    scanned = []
+    for shard in tqdm(made, total=len(names), unit="shard", dynamic_ncols=True, disable=None):
+        scanned.append(shard)
+        if place.is_remote:
+            room.take(shard.digest, shard.size)
     index = joined(names, scanned, label_member=label_member)
     if not len(index):
         raise InputError(f"{place.field}={place.root}: its {len(names):,} shards hold no images")
     return index
 
 
-def _scanned(folder: str, label_member: str, name: str) -> ScannedShard:
+def _scanned(label_member: str, folder: str, name: str) -> ScannedShard:
     path = f"{folder}/{name}"
     return scan_shard(Path(path), called=path, label_member=label_member)
 
 
-def _fetched_and_scanned(folder: str, label_member: str, room: KeptShards, keeps: bool, name: str) -> ScannedShard:
-    """A shard far away has to come here anyway; it stays where all of them do."""
+def _fetched_and_scanned(room: KeptShards, label_member: str, folder: str, name: str) -> ScannedShard:
+    """A shard far away has to come here to be looked at; its copy is then one that is kept."""
     url = f"{folder}/{name}"
-    copy = room.folder / f"{hashlib.sha256(url.encode()).hexdigest()}.scanned"
-    fetch(url, copy, check=lambda _: None)
-    try:
-        scanned = scan_shard(copy, called=url, label_member=label_member)
-        if keeps:
-            copy.rename(room.folder / room.name(scanned.digest))
-        return scanned
-    finally:
-        copy.unlink(missing_ok=True)
+    scanned = []
+    copy = room.folder / f"{hashlib.sha256(url.encode()).hexdigest()}.unfinished"
+    fetch(url, copy, check=lambda path: scanned.append(scan_shard(path, called=url, label_member=label_member)))
+    copy.rename(room.folder / room.name(scanned[-1].digest))
+    return scanned[-1]

@@ -3,7 +3,7 @@
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +42,14 @@ class ShardPlace:
         """What tells this place from others."""
         return self.root if self.is_remote else os.path.realpath(self.root)
 
-    def read(self, name: str) -> bytes | None:
-        """A small file beside the shards, None where there is none; raises InputError where it cannot be read."""
+    def read(self, name: str, *, check: Callable[[bytes], object] = len) -> bytes | None:
+        """A small file beside the shards, None where there is none; raises InputError where it cannot be read.
+
+        From a URL it is read again where `check` raises.
+        """
         path = f"{self.folder}/{name}"
         if self.is_remote:
-            return read_whole(path)
+            return read_whole(path, check=check)
         try:
             return Path(path).read_bytes()
         except FileNotFoundError:

@@ -91,10 +91,19 @@ class KeptShards:
 
     def claim(self, index: ShardIndex) -> np.ndarray:
         """Which shards will be kept, bool (shards,): the first ones, as many as fit beside those claimed before."""
-        kept = np.cumsum(index.shard_sizes) + sum(self.claimed.values()) <= self.max_bytes
-        names = [self.name(digest.tobytes()) for digest in index.digests[kept]]
-        self.claimed.update(zip(names, index.shard_sizes[kept].tolist(), strict=True))
+        names = [self.name(digest.tobytes()) for digest in index.digests]
+        others = sum(size for name, size in self.claimed.items() if name not in set(names))
+        kept = others + np.cumsum(index.shard_sizes) <= self.max_bytes
+        self.claimed.update(zip(np.array(names)[kept].tolist(), index.shard_sizes[kept].tolist(), strict=True))
         return kept
+
+    def take(self, digest: bytes, size: int) -> None:
+        """Claim a shard that has just come, or throw it out where it does not fit; the folder's lock must be held."""
+        if sum(self.claimed.values()) + size > self.max_bytes:
+            (self.folder / self.name(digest)).unlink(missing_ok=True)
+            return
+        self.claimed[self.name(digest)] = size
+        self.make_room(0)
 
     def make_room(self, needed: int) -> None:
         """Throw out what was used longest ago until `needed` bytes more fit; the folder's lock must be held.
