@@ -9,7 +9,7 @@ from pathlib import Path
 from byol_cli.data.bad_images import BadImage
 from byol_cli.data.decode import count_channels, decode_data, read_file
 from byol_cli.data.shard_index import ScannedShard
-from byol_cli.data.shard_scan import scan_shard
+from byol_cli.data.shard_scan import scan_shard, sha256
 from byol_cli.schema.errors import InputError
 from sharding.plan import PlannedShard
 
@@ -33,12 +33,12 @@ def write_shard(target: Path, known: dict[str, str], skips_bad: bool, shard: Pla
         InputError: it cannot be written, or not be read again as it was meant.
     """
     path = target / shard.name
-    if shard.name in known and path.is_file() and path.stat().st_mtime_ns > shard.youngest:
-        scanned = scanned_again(path)
-        if scanned.digest.hex() == known[shard.name] and _fits(scanned, shard):
-            return Written(scanned=scanned, bad=[])
     unfinished = target / f"{shard.name}.unfinished"
     try:
+        if shard.name in known and path.is_file() and path.stat().st_mtime_ns > shard.youngest:
+            scanned = scanned_again(path) if sha256(path).hex() == known[shard.name] else None
+            if scanned is not None and _fits(scanned, shard):
+                return Written(scanned=scanned, bad=[])
         bad = _write(unfinished, shard, skips_bad=skips_bad)
         scanned = scanned_again(unfinished)
         if len(scanned.names) + len(bad) != len(shard.members) or not _fits(scanned, shard):
