@@ -89,7 +89,10 @@ class ShardFiles:
 
     def _if_changed(self, shard: int) -> int | None:
         first, last = int(self.index.starts[shard]), int(self.index.starts[shard + 1]) - 1
-        same = all(zlib.crc32(self._bytes(index)) == self.index.checksums[index] for index in {first, last})
+        try:
+            same = all(zlib.crc32(self._bytes(index)) == self.index.checksums[index] for index in {first, last})
+        except OSError as error:
+            raise InputError(f"{self.store.path(shard)}: {error.strerror or error}") from error
         return None if same else shard
 
     def _what_it_is(self, shard: int) -> str:

@@ -43,7 +43,8 @@ class OpenFiles:
 
     def read(self, path: str, offset: int, size: int) -> bytes:
         """By one call that moves no place in the file, so that processes may share it."""
-        return os.pread(self._open(path).fileno(), size, offset)
+        file = self._open(path)  # held, so that another thread that opens one more does not close it
+        return os.pread(file.fileno(), size, offset)
 
 
 def _opened(path: str) -> BinaryIO:
