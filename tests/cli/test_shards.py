@@ -31,7 +31,7 @@ SMALL = (
 
 
 @pytest.fixture(autouse=True)
-def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """40 photos in two classes, and the same in shards."""
     monkeypatch.chdir(tmp_path)
     for name in ("save_curves", "save_views"):
@@ -42,7 +42,6 @@ def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (18 + number % 5, 20, 3), dtype=np.uint8)).save(path)
     assert make_shards.main("photos shards --shard-size 20kB --workers 1".split()) == 0
-    capsys.readouterr()
     return tmp_path / "shards"
 
 

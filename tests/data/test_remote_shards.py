@@ -28,6 +28,7 @@ from byol_cli.views.pipeline import TwoViews
 pytest.importorskip("aiohttp")
 
 Config = Callable[..., Any]
+Serve = Callable[..., FailingServer]
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def shards(photos: Path, make_shards: Callable[..., Path], tmp_path: Path) -> Pa
 
 
 @pytest.fixture
-def serve(shards: Path) -> Iterator[Callable[..., FailingServer]]:
+def serve(shards: Path) -> Iterator[Serve]:
     with ExitStack() as running:
         yield lambda *faults, folder=shards: running.enter_context(FailingServer(folder, faults))
 
@@ -81,7 +82,7 @@ def kept_bytes(folder: Path = Path("kept")) -> int:
 
 
 def test_a_server_that_fails_gives_the_folders_batches(
-    config_of: Config, photos: Path, serve: Callable[..., FailingServer], views: TwoViews
+    config_of: Config, photos: Path, serve: Serve, views: TwoViews
 ) -> None:
     server = serve("503", "hang", "short", "drop")
     ours, folder = splits_of(config_of("shards", root=server.url)), splits_of(config_of("image_folder", root=photos))
@@ -95,7 +96,7 @@ def test_what_has_no_room_is_read_image_by_image(
     config_of: Config,
     photos: Path,
     shards: Path,
-    serve: Callable[..., FailingServer],
+    serve: Serve,
     views: TwoViews,
     num_workers: int,
 ) -> None:
@@ -109,9 +110,7 @@ def test_what_has_no_room_is_read_image_by_image(
     assert server.parts_asked("shard-000002.tar") > 0
 
 
-def test_with_no_room_nothing_is_written(
-    config_of: Config, serve: Callable[..., FailingServer], tmp_path: Path
-) -> None:
+def test_with_no_room_nothing_is_written(config_of: Config, serve: Serve, tmp_path: Path) -> None:
     before = set(tmp_path.rglob("*"))
     images = read_shards(config_of("shards", root=serve().url, shards_max_gb=0)).pretrain.images
     assert images.image(23).numel()
@@ -119,7 +118,7 @@ def test_with_no_room_nothing_is_written(
 
 
 def test_shards_without_an_index_are_fetched_and_read_once(
-    config_of: Config, photos: Path, shards: Path, serve: Callable[..., FailingServer], views: TwoViews
+    config_of: Config, photos: Path, shards: Path, serve: Serve, views: TwoViews
 ) -> None:
     (shards / "index.npz").unlink()
     last = max(path.stem[-6:] for path in shards.glob("*.tar"))
@@ -142,17 +141,13 @@ def test_shards_without_an_index_are_fetched_and_read_once(
         ("drop", r"/index\.npz cannot be read after 6 tries: Response payload is not completed"),
     ],
 )
-def test_a_server_that_never_recovers_is_named(
-    config_of: Config, serve: Callable[..., FailingServer], fault: str, words: str
-) -> None:
+def test_a_server_that_never_recovers_is_named(config_of: Config, serve: Serve, fault: str, words: str) -> None:
     with pytest.raises(InputError, match=words) as refused:
         read_shards(config_of("shards", root=serve(*[fault] * 6).url))
     assert "\n" not in str(refused.value)
 
 
-def test_missing_cut_off_and_replaced_shards_are_named(
-    config_of: Config, shards: Path, serve: Callable[..., FailingServer]
-) -> None:
+def test_missing_cut_off_and_replaced_shards_are_named(config_of: Config, shards: Path, serve: Serve) -> None:
     shard = shards / "shard-000001.tar"
     whole = shard.read_bytes()
     server = serve()
@@ -174,7 +169,7 @@ def test_missing_cut_off_and_replaced_shards_are_named(
 
 
 def test_garbage_is_fetched_again(
-    config_of: Config, shards: Path, serve: Callable[..., FailingServer], monkeypatch: pytest.MonkeyPatch
+    config_of: Config, shards: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve("garbage")
     images = read_shards(config_of("shards", root=server.url)).pretrain.images
@@ -201,7 +196,7 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
 def test_a_full_folder_makes_room_for_another_data_set_and_comes_back(
     config_of: Config,
     shards: Path,
-    serve: Callable[..., FailingServer],
+    serve: Serve,
     make_shards: Callable[..., Path],
     write_image: Any,
 ) -> None:
@@ -226,7 +221,7 @@ def test_a_full_folder_makes_room_for_another_data_set_and_comes_back(
     assert kept_bytes() <= limit
 
 
-def test_several_processes_share_a_folder(config_of: Config, serve: Callable[..., FailingServer]) -> None:
+def test_several_processes_share_a_folder(config_of: Config, serve: Serve) -> None:
     server = serve()
     results: list[int] = []
     said: list[str] = []
@@ -262,7 +257,7 @@ def test_object_stores_are_read_through_fsspec(config_of: Config, shards: Path, 
         read_shards(config_of("shards", root="nothing://x"))
 
 
-def test_bytes_of_a_part_are_those_of_the_file(shards: Path, serve: Callable[..., FailingServer]) -> None:
+def test_bytes_of_a_part_are_those_of_the_file(shards: Path, serve: Serve) -> None:
     server, path = serve("short"), shards / "shard-000000.tar"
     whole = io.BytesIO(path.read_bytes())
     whole.seek(700)
