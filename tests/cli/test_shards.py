@@ -26,7 +26,8 @@ Command = Callable[..., Any]
 SMALL = (
     "augmentation.image_size=16 augmentation.evaluation_resize=16 backbone=resnet_small backbone.widths=[4,8] "
     "backbone.blocks=[1,1] head.hidden_dim=16 head.output_dim=8 optimizer=sgd trainer.device=cpu trainer.batch_size=8 "
-    "trainer.steps=7 trainer.log_every_steps=1 dataset.selection_fraction=0.1 dataset.test_fraction=0.1 evaluation=[]"
+    "trainer.steps=5 trainer.probe_every_epochs=9 dataset.selection_fraction=0.1 "
+    "dataset.test_fraction=0.1 evaluation=[]"
 ).split()
 
 
@@ -67,8 +68,6 @@ def test_training_is_that_of_the_folder_and_resumes_exactly(
     trained(byol_train, "folder", "dataset=image_folder", "dataset.root=photos", "trainer.num_workers=0")
     trained(byol_train, "whole", *words, "trainer.num_workers=2")
     assert same("folder", "whole")
-    trained(byol_train, "other", *words, "trainer.num_workers=0", "seed=1")
-    assert not same("folder", "other")
     with monkeypatch.context() as patch:
         advance, steps = Progress.advance, []
 
@@ -99,9 +98,9 @@ def test_training_from_a_server_that_fails_is_that_of_the_folder(
     trained(byol_train, "folder", "dataset=image_folder", "dataset.root=photos", "trainer.num_workers=0")
     with FailingServer(shards, ("503", "hang", "short", "drop")) as server:
         words = ("dataset=shards", f"dataset.root={server.url}")
-        trained(byol_train, "kept", *words, "trainer.num_workers=0")
-        trained(byol_train, "far", *words, "trainer.num_workers=2", "dataset.shards_max_gb=0")
-    assert same("folder", "kept")
+        trained(byol_train, "far", *words, "trainer.num_workers=1", "dataset.shards_max_gb=5e-5")
+        assert server.parts_asked("shard-000013.tar") > 0
+    assert 0 < len(list(Path("data/shards").glob("*.shard"))) < 10
     assert same("folder", "far")
     assert all(server.given[fault] for fault in ("503", "hang", "short", "drop"))
 
