@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from byol_cli.data.bad_images import BadImage
 from byol_cli.data.remote import all_at_once
 from byol_cli.data.shard_index import ShardIndex
@@ -96,14 +98,14 @@ class ShardFiles:
         return None if same else shard
 
     def _what_it_is(self, shard: int) -> str:
-        path = self.store.path(shard)
+        path, copy = self.store.path(shard), self.store.copy(shard)
+        if copy is not None:
+            return f"{copy}, which was fetched from {path}, is damaged; delete it to have it fetched again"
         if isinstance(self.store, LocalShards):
-            digest, known = sha256(Path(path)), self.index.digests
-            found = next(
-                (name for name, other in zip(self.index.shards, known, strict=True) if other.tobytes() == digest), None
-            )
-            if found is not None:
-                return f"{path} holds what belongs into {found}: shards were exchanged"
+            digest = np.frombuffer(sha256(Path(path)), dtype=np.uint8)
+            others = np.flatnonzero((self.index.digests == digest).all(axis=1))
+            if len(others):
+                return f"{path} holds what belongs into {self.index.shards[others[0]]}: shards were exchanged"
         return f"{path} does not hold the images that its index describes: it was replaced or its images re-ordered"
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -44,18 +44,19 @@ def scan_shard(path: Path, *, called: str, label_member: str) -> ScannedShard:
     """
     images: list[tuple[int, int, int, str, str]] = []
     try:
+        size = path.stat().st_size
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for members in _samples(tar):
+            for members in _samples(tar, check=lambda member: _refuse_unreadable(member, size, called)):
                 image = _image(members)
                 if image is not None:
-                    data = _content(tar, image, called)
+                    data = _content(tar, image)
                     label = _label(tar, members, label_member, called)
                     images.append((image.offset_data, image.size, zlib.crc32(data), image.name, label))
             file.seek(tar.offset)  # where tarfile has stopped, be it the end, a cut or damage
             if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                 raise InputError(f"{called} is cut off or damaged after {tar.offset:,} bytes")
-        size, digest = path.stat().st_size, sha256(path)
-    except tarfile.TarError as error:
+        digest = sha256(path)
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise InputError(f"{called} is no whole tar file, or it is compressed: {error}") from error
     except OSError as error:
         raise InputError(f"{called}: {error.strerror or error}") from error
@@ -74,12 +75,13 @@ def sha256(path: Path) -> bytes:
     return digest.digest()
 
 
-def _samples(tar: tarfile.TarFile) -> Iterator[list[tarfile.TarInfo]]:
-    """Neighbouring files of one key; what is no file, or hidden, does not count."""
+def _samples(tar: tarfile.TarFile, *, check: Callable[[tarfile.TarInfo], None]) -> Iterator[list[tarfile.TarInfo]]:
+    """Neighbouring files of one key; what is no file, or hidden, does not count. Each member is checked first."""
 
     def visible() -> Iterator[tarfile.TarInfo]:
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # it would keep each of them
+            check(member)
             if member.isreg() and not member.name.rpartition("/")[2].startswith("."):
                 yield member
 
@@ -95,14 +97,17 @@ def _image(members: list[tarfile.TarInfo]) -> tarfile.TarInfo | None:
     return None
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, called: str) -> bytes:
+def _refuse_unreadable(member: tarfile.TarInfo, size: int, called: str) -> None:
+    """`size` is the tar file's."""
     if member.issparse():
         raise InputError(f"{called}: {member.name} is stored with holes (tar --sparse), which are not read here")
-    file = tar.extractfile(member)
-    data = b"" if file is None else file.read()
-    if len(data) != member.size:
+    if member.isreg() and not 0 <= member.size <= size - member.offset_data:
         raise InputError(f"{called} is cut off within {member.name}")
-    return data
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    return b"" if file is None else file.read()
 
 
 def _label(tar: tarfile.TarFile, members: list[tarfile.TarInfo], label_member: str, called: str) -> str:
@@ -115,9 +120,9 @@ def _label(tar: tarfile.TarFile, members: list[tarfile.TarInfo], label_member: s
     if member.size > MAX_LABEL_BYTES:
         raise InputError(f"{where} has {member.size:,} bytes, which no label has")
     try:
-        text = _content(tar, member, called).decode("utf-8").strip()
+        text = _content(tar, member).decode("utf-8").strip()
         value = json.loads(text) if field else text
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where} cannot be read as {'JSON' if field else 'text'}: {error}") from error
     for part in field.split(".") if field else ():
         value = value.get(part) if isinstance(value, dict) else None

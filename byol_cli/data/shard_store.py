@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,6 +28,9 @@ class ShardStore(Protocol):
     def path(self, shard: int) -> str:
         """Where the shard lies, as people know it."""
 
+    def copy(self, shard: int) -> str | None:
+        """The file on this machine that a shard of elsewhere is read from; None where there is none."""
+
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Some of its bytes, fewer where it ends; raises OSError, or InputError where a server fails."""
 
@@ -49,8 +53,13 @@ class OpenFiles:
 
 def _opened(path: str) -> BinaryIO:
     if path.endswith(KeptShards.SUFFIX):
-        os.utime(path)  # it was used
+        _note_use(path)
     return cast(BinaryIO, open(path, "rb", buffering=0))
+
+
+def _note_use(path: str) -> None:
+    with suppress(PermissionError):  # somebody else may have fetched it
+        os.utime(path)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +73,9 @@ class LocalShards:
     def path(self, shard: int) -> str:
         """Where the shard lies."""
         return os.path.join(self.folder, self.names[shard])
+
+    def copy(self, shard: int) -> None:
+        """None: it is read where it lies."""
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Some of its bytes, fewer where it ends; raises OSError."""
@@ -100,11 +112,12 @@ class KeptShards:
 
     def take(self, digest: bytes, size: int) -> None:
         """Claim a shard that has just come, or throw it out where it does not fit; the folder's lock must be held."""
-        if sum(self.claimed.values()) + size > self.max_bytes:
-            (self.folder / self.name(digest)).unlink(missing_ok=True)
-            return
-        self.claimed[self.name(digest)] = size
-        self.make_room(0)
+        name = self.name(digest)
+        if name not in self.claimed and sum(self.claimed.values()) + size > self.max_bytes:
+            (self.folder / name).unlink(missing_ok=True)
+        else:
+            self.claimed[name] = size
+            self.make_room(0)
 
     def make_room(self, needed: int) -> None:
         """Throw out what was used longest ago until `needed` bytes more fit; the folder's lock must be held.
@@ -144,6 +157,10 @@ class RemoteShards:
         """Its URL."""
         return f"{self.url}/{self.index.shards[shard]}"
 
+    def copy(self, shard: int) -> str | None:
+        """The kept file, or None where its images are read one by one."""
+        return self._here(shard) if self.kept[shard] else None
+
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Some of its bytes; raises OSError, or InputError where the server fails."""
         if not self.kept[shard]:
@@ -163,7 +180,7 @@ class RemoteShards:
         if not shards:
             return
         with alone_in(self.room.folder, field=FIELD, log=log):
-            missing = [shard for shard in shards if not self._is_here(shard)]
+            missing = list({self._here(shard): shard for shard in shards if not self._is_here(shard)}.values())
             sizes = self.index.shard_sizes[missing]
             self.room.make_room(int(sizes.sum()))
             if missing:
@@ -179,7 +196,7 @@ class RemoteShards:
     def _is_here(self, shard: int) -> bool:
         path = self._here(shard)
         try:
-            os.utime(path)
+            _note_use(path)
             return os.stat(path).st_size == self.index.shard_sizes[shard]
         except FileNotFoundError:
             return False

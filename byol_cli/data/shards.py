@@ -33,6 +33,8 @@ def read_shards(config: ShardsConfig) -> Sources:
     room = KeptShards(folder=Path(config.shards_dir).expanduser(), max_bytes=config.shards_max_gb * 1e9)
     train = _opened("root", str(config.root), config, room)
     test = None if config.test_root is None else _opened("test_root", config.test_root, config, room)
+    if test is not None:
+        _refuse_shared(train, test)
     labels = _labels(config, train, test)
     images = partial(
         FileImages,
@@ -97,6 +99,14 @@ def _fetched(place: ShardPlace, index: ShardIndex, room: KeptShards) -> RemoteSh
     return store
 
 
+def _refuse_shared(train: _Shards, test: _Shards) -> None:
+    """A test image that is trained on would make every measurement a lie."""
+    trained = {digest.tobytes() for digest in train.index.digests}
+    for shard, digest in enumerate(test.index.digests):
+        if digest.tobytes() in trained:
+            raise InputError(f"dataset.test_root: {test.files.store.path(shard)} is a training shard too")
+
+
 def _class_names(place: ShardPlace, index: ShardIndex) -> tuple[str, ...]:
     """Of the label values: a number is that line of the classes file, where there is one."""
     values = index.label_values
@@ -135,7 +145,8 @@ def _member_labels(member: str, train: _Shards, test: _Shards | None) -> Labels:
     test_labels = None
     if test is not None:
         checked_classes(set(names), set(test.class_names))
-        codes = np.array([*(names.index(name) for name in test.class_names), -1], dtype=np.int64)
+        places = {name: place for place, name in enumerate(names)}
+        codes = np.array([*(places[name] for name in test.class_names), -1], dtype=np.int64)
         test_labels = codes[test.index.labels]  # -1, no label, takes the last
     return Labels(
         train=train.index.labels,

@@ -166,6 +166,11 @@ def test_missing_cut_off_and_replaced_shards_are_named(config_of: Config, shards
     assert "shard-000001.tar cannot be read after 6 tries: its content is not what its index describes" in refused()
     shard.write_bytes(whole)
     assert read_shards(config_of("shards", root=server.url)).num_images == 24
+    kept = next(path for path in Path("kept").glob("*.shard") if path.read_bytes() == whole)
+    kept.write_bytes(whole[:600] + b"changed" + whole[607:])
+    assert refused() == (
+        f"{kept}, which was fetched from {server.url}/shard-000001.tar, is damaged; delete it to have it fetched again"
+    )
 
 
 def test_garbage_is_fetched_again(

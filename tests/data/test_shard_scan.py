@@ -137,6 +137,8 @@ def test_test_shards_may_number_their_classes_in_another_way(config_of: Config) 
     sources = read_shards(config_of("shards", root="train", test_root="test"))
     assert sources.test is not None
     assert (sources.test.images.labels.tolist(), sources.test.indices.tolist()) == ([2, -1], [0])  # type: ignore[union-attr]
+    with pytest.raises(InputError, match=r"^dataset\.test_root: train/a\.tar is a training shard too$"):
+        read_shards(config_of("shards", root="train", test_root="train"))
     Path("test/classes.txt").write_text("dog\n")
     with pytest.raises(InputError, match=r"dataset\.test_root: no training image is of class dog"):
         read_shards(config_of("shards", root="train", test_root="test"))
@@ -152,7 +154,7 @@ def test_without_members_the_folders_of_keys_are_classes_as_in_a_folder(config_o
 BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda data: b"", r"s/a\.tar is no whole tar file, or it is compressed: "),
     "no tar": (lambda data: b"x" * 2000, r"s/a\.tar is no whole tar file, or it is compressed: "),
-    "cut within an image": (lambda data: data[: 3 * 512 + 10], r"s/a\.tar "),
+    "cut within an image": (lambda data: data[: 3 * 512 + 10], r"s/a\.tar is cut off within 1\.png$"),
     "cut between images": (lambda data: data[: 2 * 1024], r"s/a\.tar is cut off or damaged after 2,048 bytes"),
     "cut within a header": (lambda data: data[: 2 * 1024 + 100], r"s/a\.tar is cut off or damaged after 2,048 bytes"),
     "damaged header": (
