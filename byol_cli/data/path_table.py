@@ -4,6 +4,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from byol_cli.schema.errors import InputError
 MAX_SIZES_IN_FACTS = 4096
 MAX_BEGINNINGS_IN_FACTS = 64
 BEGINNING = 2**20  # bytes
+AT_ONCE = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,13 @@ class PathTable:
     def relative(self, index: int) -> str:
         """The path below the file's root."""
         return os.fsdecode(self.blob[self.offsets[index] : self.offsets[index + 1]].tobytes())
+
+    def relatives(self) -> Iterator[str]:
+        """All paths below their roots, at a fraction of what it costs to ask for each."""
+        for start in range(0, len(self), AT_ONCE):
+            begin, *ends = self.offsets[start : start + AT_ONCE + 1].tolist()
+            text = self.blob[begin : ends[-1]].tobytes()
+            yield from (os.fsdecode(text[a - begin : b - begin]) for a, b in pairwise([begin, *ends]))
 
     def name(self, index: int) -> str:
         """What people call the file: its path below the root, or the whole path where there are several roots."""

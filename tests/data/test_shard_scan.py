@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from byol_cli.data.shard_place import expanded, shard_place
+from byol_cli.data.shard_scan import scan_shard
 from byol_cli.data.shards import read_shards
 from byol_cli.data.sources import Sources
 from byol_cli.schema.errors import InputError
@@ -272,3 +273,27 @@ def test_webdataset_writes_what_is_read_here_and_reads_what_is_written_there(
     for number, sample in enumerate(samples):
         path = photos / images.name(number)
         assert sample[path.suffix[1:]] == path.read_bytes()
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_damaged_headers_are_refused_in_words_or_read(form: int) -> None:
+    """Checksums are put right again, so that the damage reaches those who read sizes, types and extended headers."""
+    long = [] if form == tarfile.USTAR_FORMAT else [(f"{LONG}.png", png(6)), ("naïve/ü.png", png(7))]
+    path = write_tar(Path("s/a.tar"), [("1.png", png(1)), ("1.json", b'{"a": {"b": 1}}'), *long], form=form)
+    whole, random, refused = path.read_bytes(), np.random.default_rng(0), 0
+    headers = [start for start in range(0, len(whole), 512) if whole[start + 257 : start + 262] == b"ustar"]
+    for _ in range(150):
+        data = bytearray(whole)
+        header = headers[int(random.integers(len(headers)))]
+        data[header + int(random.integers(100, 170))] = int(random.choice([0, 48, 55, 57, 128, 255]))
+        for start in headers:
+            data[start + 148 : start + 156] = b" " * 8
+            data[start + 148 : start + 156] = b"%06o\0 " % sum(data[start : start + 512])
+        path.write_bytes(data)
+        try:
+            scan_shard(path, called="a.tar", label_member="json:a.b")
+        except InputError as error:
+            refused += 1
+            assert str(error).startswith("a.tar")
+            assert "\n" not in str(error)
+    assert refused > 5
