@@ -181,7 +181,7 @@ def test_garbage_is_fetched_again(
     assert server.given["garbage"] >= len(list(shards.glob("*.tar")))
     assert all(images.image(index).numel() for index in range(24))
     monkeypatch.setattr(RemoteShards, "_check", lambda *_: None)
-    with pytest.raises(InputError, match=r"shard-000000\.tar does not hold the images that its index describes"):
+    with pytest.raises(InputError, match=r"fetched from \S+/shard-000000\.tar, is damaged; delete it"):
         read_shards(config_of("shards", root=serve("garbage").url, shards_dir="unchecked"))
 
 
