@@ -138,11 +138,11 @@ def _tried_again(url: str, attempt: Callable[[Any], T]) -> T:
 
 def _file_system(url: str) -> Any:
     """Made anew in each process: fsspec's own cache sees to it."""
-    import fsspec  # late: what lies on this machine needs none of it
-
     protocol = url.partition("://")[0]
     options: dict[str, Any] = {"use_listings_cache": False}
     try:
+        import fsspec  # late: what lies on this machine needs none of it
+
         if protocol in ("http", "https"):
             import aiohttp
 
