@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.options import Options
-from benchmarks.report import Row, Table, number
+from benchmarks.report import Row, Table, number, rates
 from benchmarks.turns import Contender, Turn, repeat, seconds_by_turns
 from byol_cli.data.build import build_splits
 from byol_cli.data.decode import EXTENSIONS
@@ -29,7 +29,6 @@ from byol_cli.schema.dataset import ShardsConfig
 IMAGES, IN_A_SHARD, CLASSES = 1_281_167, 1000, 1000
 MAX_SECONDS, MAX_MEGABYTES = 5.0, 100.0
 PHOTO_BYTES, PHOTOS = 110_000, 2000
-STATUS = Path("/proc/self/status")
 
 
 def tables(options: Options) -> Iterator[Table]:
@@ -138,8 +137,6 @@ def _reading(options: Options, folder: Path) -> Table:
         for key, title in (("shards", "shards, checked by CRC-32"), ("files", "a folder of files"))
     ]
     seconds = list(seconds_by_turns(contenders, rounds=options.rounds, threads=1))
-    from benchmarks.report import rates
-
     return Table(
         key="reading",
         title=f"{PHOTOS:,} images of {PHOTO_BYTES / 1000:g} kB read in random order, from the system's cache",

@@ -200,6 +200,13 @@ def test_the_index_knows_every_byte(photos: Path, shards: Path) -> None:
         assert zlib.crc32(data) == index.checksums[number]
 
 
+def test_the_index_takes_32_bytes_an_image_besides_its_name(shards: Path) -> None:
+    with open(shards / "index.npz", "rb") as file:
+        index = load_index(file, path="index.npz")
+    of_shards = index.shard_sizes.nbytes + index.digests.nbytes + index.starts.nbytes
+    assert index.nbytes - of_shards - index.names.nbytes == 32 * len(index) + 8
+
+
 def test_a_damaged_index_is_refused_or_sound(shards: Path) -> None:
     whole = (shards / "index.npz").read_bytes()
     random, refused = np.random.default_rng(0), 0
