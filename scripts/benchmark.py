@@ -7,6 +7,7 @@ python scripts/benchmark.py views|step|loop|saves|eval|startup|all ... [--peers 
     saves    what a checkpoint costs the loop, written beside it and waited for
     eval     k-NN, linear probe, features
     startup  from the start of byol-train to its first step
+    shards   the start on 1.28 million images in shards, and how fast they are read
 
 It prints tables in Markdown: the median of all rounds, the least and the greatest, and ratios, paired round by round.
 Leave the machine alone meanwhile. The other libraries: pip install -r scripts/requirements-benchmark.txt
@@ -25,7 +26,8 @@ from byol_cli.cli.command import BUG, DONE, Outcome, complain, guarded
 from byol_cli.schema.errors import InputError
 
 PROGRAM = "benchmark.py"
-MODULES = {name: name for name in ("views", "step", "loop", "saves")} | {"eval": "evaluation", "startup": "startup"}
+MODULES = {name: name for name in ("views", "step", "loop", "saves")} | {"eval": "evaluation"}
+MODULES |= {name: name for name in ("startup", "shards")}
 INSTALL = "pip install -r scripts/requirements-benchmark.txt"
 
 

@@ -50,19 +50,25 @@ def group_tables(group: str) -> Iterator[str]:
     if group == "experiment":
         return
     values: dict[str, dict[str, list[str]]] = {}
-    meanings: dict[str, str] = {}
+    meanings: dict[str, dict[str, list[str]]] = {}
     for path in sorted(paths, key=lambda path: -len(list(settings(path)))):  # the fullest file gives the order
         for setting in settings(path):
             if setting.name != "name":
                 values.setdefault(setting.name, {}).setdefault(setting.value, []).append(path.stem)
-                meanings[setting.name] = meanings.get(setting.name) or setting.meaning
+                if setting.meaning:
+                    meanings.setdefault(setting.name, {}).setdefault(setting.meaning, []).append(path.stem)
     rows = []
     for name, by_value in values.items():
-        shown = [f"`{v}`" if len(by_value) == 1 else f"`{v}` ({', '.join(used)})" for v, used in by_value.items()]
-        meaning = meanings[name] or meanings.get(name.replace("view2", "view1"), "")
-        rows.append([f"`{group}.{name}`", ", ".join(shown), meaning])
+        meaning = meanings.get(name) or meanings.get(name.replace("view2", "view1"), {})
+        quoted = {f"`{value}`": used for value, used in by_value.items()}
+        rows.append([f"`{group}.{name}`", ", ".join(with_options(quoted)), "; ".join(with_options(meaning))])
     if rows:
         yield table(["setting", "default", "meaning"], rows)
+
+
+def with_options(texts: dict[str, list[str]]) -> list[str]:
+    """Each text, followed by the options that have it where they differ."""
+    return [text if len(texts) == 1 else f"{text} ({', '.join(options)})" for text, options in texts.items()]
 
 
 def table(titles: list[str], rows: list[list[str]]) -> str:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from byol_cli.cli.command import DONE, Outcome, say
 from byol_cli.cli.folders import refuse_used_folder, summary_if_done
+from byol_cli.cli.named_again import refuse_what_is_not_named_again
 from byol_cli.cli.resume import (
     asked_config,
     checked_config,
     chooses_groups,
     config_in,
     is_forced,
-    refuse_what_is_not_named_again,
 )
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.evaluation import EvaluationConfig

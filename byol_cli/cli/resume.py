@@ -3,7 +3,6 @@
 Torch is not needed here.
 """
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +11,14 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.types import Override
 
-from byol_cli.cli.compose import GROUPS, parse_overrides, quoted
+from byol_cli.cli.compose import GROUPS, parse_overrides
 from byol_cli.cli.folders import holds_run, summary_if_done
-from byol_cli.data.imagenet_archives import refuse_to_unpack
 from byol_cli.schema.command import OPTIONS, TrainConfig
-from byol_cli.schema.dataset import FilesConfig, TorchvisionConfig
+from byol_cli.schema.dataset import TorchvisionConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.evaluation import EvaluationConfig
-from byol_cli.schema.load import CONFIG_DIR, load, plain, show
-from byol_cli.schema.model import CustomConfig
+from byol_cli.schema.load import load, plain, show
 from byol_cli.schema.stored import load_stored
-from byol_cli.training.ranks import local_world_size, world_size
 
 AUTO = "auto"
 
@@ -37,9 +33,8 @@ HARMLESS = frozenset(
     "trainer.max_failed_saves trainer.on_collapse trainer.on_nonfinite trainer.max_nonfinite "
     "trainer.plan trainer.price_per_hour trainer.compare_ranks_every_steps dataset.root "
     "dataset.file_list dataset.test_root dataset.labels_csv dataset.download dataset.cache dataset.cache_dir "
-    "dataset.on_bad_image dataset.max_bad_images".split()
+    "dataset.on_bad_image dataset.max_bad_images dataset.shards_dir dataset.shards_max_gb".split()
 )
-FACTORY, CACHE_DIR, ROOT = "backbone.factory", "dataset.cache_dir", "dataset.root"
 SHOWN = 4  # differences that a message names
 
 
@@ -160,30 +155,6 @@ def checked_config(
     return asked
 
 
-def refuse_what_is_not_named_again(stored: TrainConfig, words: Sequence[str]) -> None:
-    """A run's folder never chooses code, nor a folder elsewhere to write in; raises InputError.
-
-    `words` change single settings: all others are the run's own.
-    """
-    said = {override.key_or_group: override.value() for override in parse_overrides(words)}
-    for key, value, reason in named_again(stored):
-        if said.get(key) != value:
-            raise InputError(f"this run {reason}: name it again by {shlex.quote(_typed(key, value))} if you trust it")
-    if ROOT not in said:
-        refuse_to_unpack(stored.dataset, remedy=f"only where {ROOT} is typed again")
-
-
-def named_again(stored: TrainConfig) -> Iterator[tuple[str, str, str]]:
-    """What has to be on the command line too: setting, value, and why."""
-    if isinstance(stored.backbone, CustomConfig):
-        yield FACTORY, stored.backbone.factory, "uses code of its own"
-    dataset = stored.dataset
-    if isinstance(dataset, FilesConfig):  # without a cache, too: dataset.cache=disk may be typed now
-        usual = yaml.safe_load((CONFIG_DIR / "dataset" / f"{dataset.name}.yaml").read_text())["cache_dir"]
-        if dataset.cache_dir != usual:
-            yield CACHE_DIR, dataset.cache_dir, "keeps decoded images in a folder of its own"
-
-
 def is_harmless(key: str) -> bool:
     """Whether a change of this setting leaves the run's course alone."""
     return key in HARMLESS or key.startswith(f"{HARMLESS_GROUP}.")
@@ -230,21 +201,3 @@ def _set(values: dict[str, Any], change: Override) -> None:
         values[name] = change.value()
         return
     raise InputError(f"{change.input_line}: resume takes setting=value, of a setting that the run has")
-
-
-def resume_command(run_dir: Path, config: TrainConfig) -> str:
-    """The line to type to go on with the run in `run_dir`."""
-    folder = "./auto" if str(run_dir) == AUTO else str(run_dir)
-    words = [("resume", folder), *((key, value) for key, value, _ in named_again(config))]
-    started = ["torchrun", f"--nproc-per-node={local_world_size()}", "--no-python"] if world_size() > 1 else []
-    return shlex.join([*started, "byol-train", *(_typed(key, value) for key, value in words)])
-
-
-def _typed(key: str, value: str) -> str:
-    """`key=value`, the value in quotes where it would be read as anything but itself."""
-    try:
-        (override,) = parse_overrides([f"{key}={value}"])
-        plain_text = override.value() == value and "${" not in value
-    except (InputError, ValueError):
-        plain_text = False
-    return f"{key}={value if plain_text else quoted(value)}"

@@ -11,8 +11,9 @@ import yaml
 
 from byol_cli.cli.command import DONE, INTERRUPTED, Outcome, say
 from byol_cli.cli.folders import UnfitRun
+from byol_cli.cli.named_again import resume_command
 from byol_cli.cli.results_file import facts_of_results, newest_file, record_results
-from byol_cli.cli.resume import config_in, resume_command, stored_config
+from byol_cli.cli.resume import config_in, stored_config
 from byol_cli.cli.showing import show
 from byol_cli.evaluation.evaluator import Evaluator, Subject
 from byol_cli.evaluation.looks import pairs_by, reading_by

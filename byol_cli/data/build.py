@@ -11,6 +11,7 @@ from byol_cli.data.digits import read_digits
 from byol_cli.data.image_folder import read_image_folder
 from byol_cli.data.imagenet import read_imagenet
 from byol_cli.data.images import FileImages, ImageSet
+from byol_cli.data.shards import read_shards
 from byol_cli.data.sources import Sources, Splits, Subset
 from byol_cli.data.splits import Split, hold_out
 from byol_cli.data.synthetic import read_synthetic
@@ -25,6 +26,7 @@ DATASETS: dict[str, Callable[[Any], Sources]] = {
     "cifar100": read_cifar100,
     "stl10": read_stl10,
     "imagenet": read_imagenet,
+    "shards": read_shards,
     "synthetic": read_synthetic,
 }
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from byol_cli.data.bad_images import BadImage, BadImages, readable
-from byol_cli.data.images import FileImages, evenly_spaced, image_or_reason
+from byol_cli.data.evenly_spaced import evenly_spaced
+from byol_cli.data.folder_lock import alone_in
+from byol_cli.data.images import FileImages, image_or_reason
 from byol_cli.data.pieces import Piece, pixels_alone, split_into_pieces
 from byol_cli.data.pixel_file import PixelFile, is_whole, pack, write_pixels
 from byol_cli.data.room import available_memory
@@ -61,7 +63,7 @@ def found_or_built_on_disk(
     built = False
     try:
         if not is_whole(path, key=key):
-            with _alone_in(folder, log=log):
+            with alone_in(folder, field="dataset.cache=disk", log=log):
                 if built := not is_whole(path, key=key):
                     fill = partial(
                         _fill,
@@ -131,23 +133,6 @@ def shrink(image: Tensor, short_side: int) -> Tensor:
     if min(image.shape[1:]) <= short_side:
         return image
     return resize_short_side(image, short_side)
-
-
-@contextmanager
-def _alone_in(folder: Path, *, log: Log) -> Iterator[None]:
-    """Hold the folder's lock, and clear away what builds that were killed have left there."""
-    import fcntl  # late: Windows has none, and can still train without this cache
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log(f"dataset.cache=disk: waiting for another process that is building in {folder}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        for left_over in folder.glob("*.unfinished"):
-            left_over.unlink()
-        yield
 
 
 def _build_on_disk(path: Path, fill: Callable[..., None], *, log: Log) -> None:

@@ -44,7 +44,17 @@ _JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
 
 
 def decode(path: str, channels: int) -> Tensor:
-    """Read one image, upright by its EXIF orientation; of an animation the first frame.
+    """Read one image from its file: see `decode_data`."""
+    return decode_data(read_file(path), channels, path=path)
+
+
+def decode_data(data: bytearray, channels: int, *, path: str) -> Tensor:
+    """Decode one image, upright by its EXIF orientation; of an animation the first frame.
+
+    Args:
+        data: what its file holds.
+        channels: how many are wanted.
+        path: where it lies, for messages; its end tells an array from a picture.
 
     Returns:
         uint8 (channels, height, width).
@@ -54,7 +64,6 @@ def decode(path: str, channels: int) -> Tensor:
         InputError: there is too little memory for it, which is not the file's fault.
     """
     with _refused_by_name(path):
-        data = _read(path)
         if _is_array(path):
             return to_channels(_decode_array(data), channels)
         if _is_cut_off_jpeg(data):
@@ -63,13 +72,19 @@ def decode(path: str, channels: int) -> Tensor:
         return to_channels(_decode_picture(data, gray=channels == 1) if image is None else image, channels)
 
 
-def count_channels(path: str) -> int:
-    """The channels that a file has of its own, 1 or 3 for a picture; raises BadImage as `decode` does."""
+def count_channels(data: bytearray, *, path: str) -> int:
+    """The channels that an image has of its own, 1 or 3 for a picture; raises BadImage as `decode_data` does."""
     with _refused_by_name(path):
         if _is_array(path):
-            return len(_decode_array(_read(path)))
-        with _open(path) as picture:
+            return len(_decode_array(data))
+        with _open(BytesIO(data)) as picture:
             return 1 if picture.mode in _GRAY_MODES else 3
+
+
+def read_file(path: str) -> bytearray:
+    """All that a file holds; raises BadImage as `decode_data` does."""
+    with _refused_by_name(path), open(path, "rb", buffering=0) as file:
+        return bytearray(file.readall())
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
@@ -115,11 +130,6 @@ def _refused_by_name(path: str) -> Iterator[None]:
     except Exception as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise BadImage(path, f"the image cannot be read: {reason}") from error
-
-
-def _read(path: str) -> bytearray:
-    with open(path, "rb", buffering=0) as file:
-        return bytearray(file.readall())
 
 
 def _is_array(path: str) -> bool:
@@ -190,7 +200,7 @@ def _decode_picture(data: bytearray, *, gray: bool) -> Tensor:
     return _to_planes(pixels)
 
 
-def _open(source: str | BytesIO) -> Image.Image:
+def _open(source: BytesIO) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         return Image.open(source, formats=_FORMATS)

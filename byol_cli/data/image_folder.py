@@ -6,7 +6,8 @@ from pathlib import Path
 
 from byol_cli.data.bad_images import readable
 from byol_cli.data.decode import EXTENSIONS, count_channels
-from byol_cli.data.images import FileImages, evenly_spaced
+from byol_cli.data.evenly_spaced import evenly_spaced
+from byol_cli.data.images import FileImages, Files
 from byol_cli.data.labels import Labels, auto_labels, csv_labels, folder_labels, no_labels
 from byol_cli.data.path_table import PathTable, from_file_list, scan
 from byol_cli.data.sources import Sources, whole
@@ -64,14 +65,14 @@ def scan_field(field: str, value: str | list[str]) -> PathTable:
     return paths
 
 
-def own_channels(paths: PathTable, *, skips_bad: bool) -> int:
+def own_channels(paths: Files, *, skips_bad: bool) -> int:
     """1 where each of a few files spread over the set is gray, else 3; for `.npy` files, what the first one has.
 
     Raises:
         InputError: one of the files cannot be read; with `skips_bad`, none can.
     """
     sample = evenly_spaced(len(paths), at_most=CHANNEL_SAMPLE)
-    counts = readable(lambda index: count_channels(paths[index]), sample, skips_bad=skips_bad)
+    counts = readable(lambda index: count_channels(paths.read(index), path=paths[index]), sample, skips_bad=skips_bad)
     if paths[0].lower().endswith(".npy"):
         return next(counts)
     return 1 if all(count == 1 for count in counts) else 3

@@ -1,8 +1,7 @@
 """What an image set is, and two kinds: an array in memory, or files that are decoded when they are asked for."""
 
 import hashlib
-import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -11,12 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from byol_cli.data.bad_images import BadImage
-from byol_cli.data.decode import decode, to_channels
-from byol_cli.data.path_table import PathTable
-
-MAX_SIZES_IN_FINGERPRINT = 4096
-MAX_BEGINNINGS_IN_FINGERPRINT = 64
-BEGINNING = 2**20  # bytes
+from byol_cli.data.decode import decode_data, to_channels
 
 
 class ImageSet(Protocol):
@@ -112,9 +106,28 @@ class ArrayImages:
         return digest.hexdigest()
 
 
+class Files(Protocol):
+    """Encoded images, numbered from 0: a file each, or within shards."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def __getitem__(self, index: int) -> str:
+        """Where the image lies, for messages."""
+
+    def name(self, index: int) -> str:
+        """What people call the image."""
+
+    def read(self, index: int) -> bytearray:
+        """The encoded image; raises BadImage where it cannot be read."""
+
+    def facts(self, *, skips_bad: bool) -> Iterator[bytes | memoryview]:
+        """What tells these images from others; raises BadImage where one has gone and is not to be skipped."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FileImages:
-    """Images in files.
+    """Images that are decoded when they are asked for.
 
     Attributes:
         paths: where they lie.
@@ -124,7 +137,7 @@ class FileImages:
         skips_bad: whether a run goes on without images that cannot be read.
     """
 
-    paths: PathTable
+    paths: Files
     channels: int
     labels: np.ndarray | None
     class_names: tuple[str, ...]
@@ -140,7 +153,7 @@ class FileImages:
 
     def image(self, index: int) -> Tensor:
         """One image, uint8 (channels, height, width); raises BadImage where its file cannot be read."""
-        return decode(self.paths[index], self.channels)
+        return decode_data(self.paths.read(index), self.channels, path=self.paths[index])
 
     def with_channels(self, channels: int) -> "FileImages":
         """The same images, decoded to `channels` from now on."""
@@ -152,41 +165,17 @@ class FileImages:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over channels, count, all names below their roots, sizes, and beginnings of files, in hexadecimal.
+        """SHA-256 over channels, count and what tells these files from others, in hexadecimal.
 
-        Sizes are those of at most 4,096 files, evenly spread: asking a network drive for a million takes many minutes.
-        Beginnings are those of at most 64: other pictures may well have the same names and sizes, as BMP files do.
-        Roots do not count: a data set that moved is the same data set. A change elsewhere that leaves a file's size as
-        it is goes unnoticed. Whether bad images are skipped does not count.
+        Whether bad images are skipped does not count.
 
         Raises:
             BadImage: a file has gone or is locked, and is not to be skipped.
         """
         digest = hashlib.sha256(f"{len(self)} {self.channels}".encode())
-        for part in (self.paths.blob, self.paths.offsets, self.paths.root_index):
-            digest.update(part.data)
-        for index in evenly_spaced(len(self), at_most=MAX_SIZES_IN_FINGERPRINT):
-            digest.update(self._fact(index, _size))
-        for index in evenly_spaced(len(self), at_most=MAX_BEGINNINGS_IN_FINGERPRINT):
-            digest.update(self._fact(index, _beginning))
+        for fact in self.paths.facts(skips_bad=self.skips_bad):
+            digest.update(fact)
         return digest.hexdigest()
-
-    def _fact(self, index: int, read: Callable[[str], bytes]) -> bytes:
-        try:
-            return read(self.paths[index])
-        except OSError as error:
-            if not self.skips_bad:
-                raise BadImage(self.paths[index], str(error.strerror)) from error
-            return b"bad "
-
-
-def _size(path: str) -> bytes:
-    return f"{os.stat(path).st_size} ".encode()
-
-
-def _beginning(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(BEGINNING)
 
 
 def image_or_reason(images: ImageSet, index: int) -> Tensor | BadImage:
@@ -197,9 +186,3 @@ def image_or_reason(images: ImageSet, index: int) -> Tensor | BadImage:
         if not images.skips_bad:
             raise
         return bad
-
-
-def evenly_spaced(count: int, *, at_most: int) -> np.ndarray:
-    """Up to `at_most` of the numbers 0 ... count - 1, evenly spread, int64."""
-    number = min(count, at_most)
-    return np.arange(number, dtype=np.int64) * count // max(number, 1)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,13 +40,14 @@ def auto_labels(train: PathTable, test: PathTable | None) -> Labels:
     Raises:
         InputError: there are classes, and a test image is of none of them.
     """
-    if any(path.count(os.sep) != 1 or os.pardir in path.split(os.sep) for path in _relatives(train)):
+    if any(path.count(os.sep) != 1 or os.pardir in path.split(os.sep) for path in train.relatives()):
         return no_labels(
             "not all images lie one folder deep; dataset.labels=folders takes the first folder as the class"
         )
-    if len(set(_class_folders(train))) < 2:
+    folders = _coded_folders(train)
+    if len(folders.names) < 2:
         return no_labels("all images lie in one folder")
-    return folder_labels(train, test)
+    return _labels_of(folders, test)
 
 
 def folder_labels(train: PathTable, test: PathTable | None) -> Labels:
@@ -54,15 +56,34 @@ def folder_labels(train: PathTable, test: PathTable | None) -> Labels:
     Raises:
         InputError: an image lies in no folder, there are fewer than two classes, or a test image is of an unknown one.
     """
-    class_names = _checked_classes(set(_class_folders(train)), () if test is None else set(_class_folders(test)))
+    return _labels_of(_coded_folders(train), test)
+
+
+class _Coded(NamedTuple):
+    """Different names in the order in which they come, and each image's place among them, int64 (images,)."""
+
+    names: list[str]
+    codes: np.ndarray
+
+
+def _coded_folders(paths: PathTable) -> _Coded:
+    places: dict[str, int] = {}
+    codes = (places.setdefault(folder, len(places)) for folder in _class_folders(paths))
+    found = np.fromiter(codes, dtype=np.int64, count=len(paths))
+    return _Coded(list(places), found)
+
+
+def _labels_of(train: _Coded, test: PathTable | None) -> Labels:
+    tested = None if test is None else _coded_folders(test)
+    class_names = checked_classes(set(train.names), () if tested is None else set(tested.names))
     places = {name: place for place, name in enumerate(class_names)}
 
-    def labels(paths: PathTable) -> np.ndarray:
-        return np.fromiter((places[folder] for folder in _class_folders(paths)), dtype=np.int64, count=len(paths))
+    def labels(coded: _Coded) -> np.ndarray:
+        return np.array([places[name] for name in coded.names], dtype=np.int64)[coded.codes]
 
     return Labels(
         train=labels(train),
-        test=None if test is None else labels(test),
+        test=None if tested is None else labels(tested),
         class_names=class_names,
         origin=f"{describe(class_names)} from the folders",
     )
@@ -91,7 +112,7 @@ def csv_labels(path: Path, train: PathTable, test: PathTable | None) -> Labels:
         part, index = place
         if found[part].setdefault(index, label) != label:
             raise InputError(f"{where}: {name} is {label} here and {found[part][index]} in an earlier line")
-    class_names = _checked_classes(*(set(labels.values()) for labels in found))
+    class_names = checked_classes(*(set(labels.values()) for labels in found))
     if test is not None and not found[1]:
         raise InputError(f"dataset.labels_csv={path} names none of the images of dataset.test_root")
     codes = {name: code for code, name in enumerate(class_names)}
@@ -112,7 +133,8 @@ def describe(class_names: Sequence[str]) -> str:
     return f"{len(class_names):,} classes ({', '.join(class_names[:MAX_CLASSES_SHOWN])}{more})"
 
 
-def _checked_classes(train: set[str], test: set[str] | tuple[()] = ()) -> tuple[str, ...]:
+def checked_classes(train: set[str], test: set[str] | tuple[()] = ()) -> tuple[str, ...]:
+    """The classes of the training images, sorted; raises InputError for fewer than two, or others in the test set."""
     class_names = tuple(sorted(train))
     if len(class_names) < 2:
         raise InputError(f"dataset.labels: two classes or more are needed, there is {' '.join(class_names) or 'none'}")
@@ -123,12 +145,8 @@ def _checked_classes(train: set[str], test: set[str] | tuple[()] = ()) -> tuple[
     return class_names
 
 
-def _relatives(paths: PathTable) -> Iterator[str]:
-    return (paths.relative(index) for index in range(len(paths)))
-
-
 def _class_folders(paths: PathTable) -> Iterator[str]:
-    for index, path in enumerate(_relatives(paths)):
+    for index, path in enumerate(paths.relatives()):
         folder, separator, _ = path.partition(os.sep)
         if not separator or folder in ("", os.pardir):
             raise InputError(f"{paths[index]} lies in no class folder below {paths.roots[paths.root_index[index]]}")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from byol_cli.data.bad_images import readable
-from byol_cli.data.images import evenly_spaced
+from byol_cli.data.evenly_spaced import evenly_spaced
 from byol_cli.data.sources import Subset
 from byol_cli.schema.dataset import DatasetConfig
 from byol_cli.schema.errors import InputError

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from byol_cli.data.centre_crops import is_missing
-from byol_cli.data.images import evenly_spaced
+from byol_cli.data.evenly_spaced import evenly_spaced
 from byol_cli.data.sampler import MicroBatch
 from byol_cli.data.sources import Subset
 from byol_cli.data.training_crops import Crops

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byol_cli.data.images import evenly_spaced
+from byol_cli.data.evenly_spaced import evenly_spaced
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.classifier import Reading
 from byol_cli.evaluation.feature_cache import FeatureCache

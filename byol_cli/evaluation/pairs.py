@@ -138,7 +138,6 @@ def _places(names: set[str], image_sets: Sequence[ImageSet], *, folder: Path) ->
 
 
 def _paths(images: ImageSet) -> PathTable | None:
-    """Where the images lie, or None for images in memory."""
-    if isinstance(images, CachedImages):
-        images = images.files
-    return images.paths if isinstance(images, FileImages) else None
+    """Where the images lie, or None for images that are no files of their own."""
+    files = images.files if isinstance(images, CachedImages) else images
+    return files.paths if isinstance(files, FileImages) and isinstance(files.paths, PathTable) else None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from byol_cli.data.images import evenly_spaced
+from byol_cli.data.evenly_spaced import evenly_spaced
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.features import labels_of, without_missing
 from byol_cli.evaluation.knn import CHUNK, knn_accuracy

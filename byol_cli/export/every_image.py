@@ -8,6 +8,7 @@ import numpy as np
 
 from byol_cli.data.cache import CachedImages
 from byol_cli.data.images import FileImages, ImageSet
+from byol_cli.data.path_table import PathTable
 from byol_cli.data.sources import Splits, Subset
 
 UNUSED, TRAIN, SELECTION, TEST = range(4)
@@ -86,6 +87,8 @@ class EveryImage:
 
 
 def path_of(images: ImageSet, index: int) -> str:
-    """The path that opens the image's file; of an image in memory, what people call it."""
+    """The path that opens the image's file; of an image that is no file of its own, what people call it."""
     files = images.files if isinstance(images, CachedImages) else images
-    return files.paths[index] if isinstance(files, FileImages) else files.name(index)
+    if isinstance(files, FileImages) and isinstance(files.paths, PathTable):
+        return files.paths[index]
+    return files.name(index)

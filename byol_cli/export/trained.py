@@ -10,7 +10,7 @@ import torch
 from byol_cli.data.imagenet_archives import refuse_to_unpack
 from byol_cli.model.backbones import Backbone
 from byol_cli.schema.command import TrainConfig
-from byol_cli.schema.dataset import DatasetConfig, FilesConfig, TorchvisionConfig
+from byol_cli.schema.dataset import DatasetConfig, FilesConfig, ShardsConfig, TorchvisionConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.load import option_fields
 from byol_cli.schema.model import CustomConfig, TimmConfig
@@ -137,9 +137,13 @@ def only_read(dataset: DatasetConfig) -> DatasetConfig:
     """A checkpoint's data set, which nobody has typed: nothing is downloaded, unpacked or written for it.
 
     Raises:
-        InputError: it would have to be unpacked.
+        InputError: it would have to be unpacked or fetched.
     """
     refuse_to_unpack(dataset, remedy="only where dataset=imagenet and dataset.root are typed")
     if isinstance(dataset, TorchvisionConfig):
         return replace(dataset, download=False)
+    if isinstance(dataset, ShardsConfig):
+        for field, url in dataset.urls.items():
+            raise InputError(f"the run's images lie at {url}: type dataset=shards dataset.{field}=... if you trust it")
+        dataset = replace(dataset, shards_max_gb=0)
     return replace(dataset, cache=None) if isinstance(dataset, FilesConfig) else dataset

@@ -1,9 +1,10 @@
 """The data sets: one dataclass an option of `dataset=`, picked by `name` from DATASETS."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from byol_cli.schema.constraints import Count, Fraction, ImageSide, Probability, Range, Seed, UnitInterval
+from byol_cli.schema.constraints import Count, Fraction, ImageSide, NonNegative, Probability, Range, Seed, UnitInterval
 from byol_cli.schema.errors import InputError
 
 Std = Annotated[float, Range(low=1e-3, high=1)]
@@ -84,6 +85,35 @@ class ImageFolderConfig(FilesConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardsConfig(FilesConfig):
+    """Tar files as WebDataset writes them, in a folder or at a URL.
+
+    `label_member` names the member of a sample that holds its class. Up to `shards_max_gb` of shards from a URL are
+    kept in `shards_dir`, and so is an index that had to be built; with 0 nothing is written.
+    """
+
+    root: str | None
+    test_root: str | None
+    test_fraction: Fraction
+    label_member: str
+    shards_dir: str
+    shards_max_gb: NonNegative
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.root is None:
+            raise InputError("root: name the shards by dataset.root=FOLDER, a URL, or a pattern in quotes")
+        if not re.fullmatch(r"json:\S+|(?!json$)[a-z0-9_.]+", self.label_member):
+            raise InputError(f"label_member={self.label_member} must be an extension such as cls or txt, or json:KEY")
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The settings that name what lies elsewhere."""
+        roots = {"root": self.root, "test_root": self.test_root}
+        return {field: root for field, root in roots.items() if root is not None and "://" in root}
+
+
+@dataclass(frozen=True, kw_only=True)
 class TorchvisionConfig(DatasetConfig):
     """A set that torchvision reads and can download: CIFAR-10, CIFAR-100, STL-10."""
 
@@ -113,5 +143,6 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "cifar100": TorchvisionConfig,
     "stl10": TorchvisionConfig,
     "imagenet": ImageNetConfig,
+    "shards": ShardsConfig,
     "synthetic": SyntheticConfig,
 }

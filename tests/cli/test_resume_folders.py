@@ -14,7 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from byol_cli.cli.resume import config_in, requested_run, resume_command
+from byol_cli.cli.named_again import resume_command
+from byol_cli.cli.resume import config_in, requested_run
 from byol_cli.training.console import Progress
 from byol_cli.training.recorder import read_metrics
 

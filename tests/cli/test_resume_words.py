@@ -13,7 +13,7 @@ from byol_cli.cli import train as train_command
 from byol_cli.cli.command import Outcome, say
 from byol_cli.cli.compose import compose_config, load_config
 from byol_cli.cli.folders import RunLock, UnfitRun
-from byol_cli.cli.resume import refuse_what_is_not_named_again, resume_command
+from byol_cli.cli.named_again import refuse_what_is_not_named_again, resume_command
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.load import plain

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from byol_cli.data import images as images_module
-from byol_cli.data.decode import decode
+from byol_cli.data.decode import decode_data
 from byol_cli.training.recorder import read_metrics
 
 Command = Callable[..., Any]
@@ -50,11 +50,11 @@ def final_weights(run_dir: Path) -> list[torch.Tensor]:
 def test_waiting_for_images_is_logged_and_told_once_with_a_remedy(
     byol_train: Command, folder: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(path: str, channels: int) -> torch.Tensor:
+    def slowly(data: bytearray, channels: int, *, path: str) -> torch.Tensor:
         time.sleep(0.01)
-        return decode(path, channels)
+        return decode_data(data, channels, path=path)
 
-    monkeypatch.setattr(images_module, "decode", slowly)
+    monkeypatch.setattr(images_module, "decode_data", slowly)
     ended = byol_train(*folder)
     assert ended.code == 0, ended.err
     told = [line for line in ended.err.splitlines() if "spent waiting for images" in line]

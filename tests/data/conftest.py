@@ -43,6 +43,15 @@ OWN: dict[str, dict[str, Any]] = {
     "cifar100": {"root": "data", "download": False},
     "stl10": {"root": "data", "download": False},
     "imagenet": {**FILES, "root": "data"},
+    "shards": {
+        **FILES,
+        "root": None,
+        "test_root": None,
+        "test_fraction": 0.0,
+        "label_member": "cls",
+        "shards_dir": "kept",
+        "shards_max_gb": 1.0,
+    },
     "synthetic": {"num_images": 20, "image_size": 8},
 }
 
@@ -106,3 +115,15 @@ def views() -> TwoViews:
         noise=Noise(probability=0.5, std=(0.0, 0.1)),
     )
     return TwoViews(view1=view, view2=view, image_size=8, seed=5, formulas="torchvision")
+
+
+@pytest.fixture
+def make_shards(capsys: pytest.CaptureFixture[str]) -> Callable[..., Path]:
+    """`make_shards(folder, target, "--shard-size", "4kB")`: the folder of shards that the script writes."""
+    import make_shards as script
+
+    def make(source: Path, target: Path, *words: str) -> Path:
+        assert script.main([str(source), str(target), "--workers", "1", *words]) == 0
+        return target
+
+    return make

@@ -73,7 +73,7 @@ def expected(images: FileImages, index: int, short_side: int = SIDE) -> torch.Te
     return pixels
 
 
-def refuse_to_decode(path: str, channels: int) -> torch.Tensor:
+def refuse_to_decode(data: bytearray, channels: int, *, path: str) -> torch.Tensor:
     raise AssertionError(f"{path} is decoded once more")
 
 
@@ -156,7 +156,7 @@ def test_a_second_run_decodes_nothing(
     images = files_in(photos)
     first = cached(images, options(config_of, folder), log=said.append)
     wanted = [first.image(index) for index in range(24)]
-    monkeypatch.setattr("byol_cli.data.images.decode", refuse_to_decode)
+    monkeypatch.setattr("byol_cli.data.images.decode_data", refuse_to_decode)
     again = cached(files_in(photos), options(config_of, folder), log=said.append)
     assert all(torch.equal(again.image(index), wanted[index]) for index in range(24))
     begun, built, found = said
@@ -220,7 +220,7 @@ def test_the_jobs_of_a_sweep_share_what_is_in_memory(
 ) -> None:
     said: list[str] = []
     first = cached(files_in(photos), options(config_of, folder, "ram"), log=quiet)
-    monkeypatch.setattr("byol_cli.data.images.decode", refuse_to_decode)
+    monkeypatch.setattr("byol_cli.data.images.decode_data", refuse_to_decode)
     again = cached(files_in(photos), options(config_of, folder, "ram"), log=said.append)
     assert again.pixels is first.pixels
     assert [line.split(", found in")[0] for line in said] == ["dataset.cache=ram: 24 decoded images, 0.00 GB in memory"]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from byol_cli.data.decode import EXTENSIONS
-from byol_cli.data.images import ArrayImages, FileImages, evenly_spaced
+from byol_cli.data.evenly_spaced import evenly_spaced
+from byol_cli.data.images import ArrayImages, FileImages
 from byol_cli.data.path_table import scan
 from byol_cli.schema.errors import InputError
 

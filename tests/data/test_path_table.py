@@ -133,3 +133,12 @@ def test_folders_with_an_images_name_are_entered_dangling_links_listed_and_pipes
     os.mkfifo(tmp_path / "pipe.png")
     table = scan([tmp_path], (".png",))
     assert [table.relative(index) for index in range(len(table))] == ["link.png", "x.jpg/inside.png"]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+def test_all_paths_together_are_those_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr("byol_cli.data.path_table.AT_ONCE", at_once)
+    touch(tmp_path, "a.png", "b/ü.png", "b/c/d.png", os.fsdecode(b"\xff.png"), "e/f.png", "e/g.png")
+    table = scan([tmp_path], (".png",))
+    assert list(table.relatives()) == relatives(table)
+    assert list(scan([tmp_path], (".gif",)).relatives()) == []

@@ -26,6 +26,8 @@ FILES = sorted(CONFIG_DIR.rglob("*.yaml"))
 NEEDED = {
     "dataset/image_folder": ["dataset.root=photos"],
     "experiment/image_folder": ["dataset.root=photos"],
+    "dataset/shards": ["dataset.root=shards"],
+    "experiment/shards": ["dataset.root=shards"],
     "experiment/article": ["dataset.root=photos"],
     "backbone/timm": ["backbone.model=resnet18"],
     "backbone/custom": ["backbone.factory=pkg.mod:build"],
@@ -82,7 +84,7 @@ def test_no_file_can_name_code_to_import() -> None:
 
 @pytest.mark.parametrize("dataset", sorted(DATASETS))
 def test_a_data_set_brings_the_preset_of_its_name(dataset: str) -> None:
-    words = ["dataset.root=photos"] if dataset == "image_folder" else []
+    words = NEEDED.get(f"dataset/{dataset}", [])
     assert load_train(f"dataset={dataset}", *words) == load_train(f"experiment={dataset}", *words)
 
 

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("", "nothing is none of views, step, loop, saves, eval, startup, all"),
-        ("stepp", "stepp is none of views, step, loop, saves, eval, startup, all"),
+        ("", "nothing is none of views, step, loop, saves, eval, startup, shards, all"),
+        ("stepp", "stepp is none of views, step, loop, saves, eval, startup, shards, all"),
         ("views --peers lightli", "--peers=lightli: lightli is none of lightly, byol-pytorch, none"),
         ("views --rounds 0", "--rounds=0 must be at least 1"),
         ("views --images nowhere", "--images=nowhere is no folder with JPEG files in it"),
@@ -104,4 +104,4 @@ def test_the_command_refuses_with_exit_code_2() -> None:
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
     assert ended.returncode == 2
-    assert ended.stderr == "benchmark.py: stepp is none of views, step, loop, saves, eval, startup, all\n"
+    assert ended.stderr == "benchmark.py: stepp is none of views, step, loop, saves, eval, startup, shards, all\n"
