@@ -13,10 +13,17 @@ HERE = Path(__file__).parent
 Launch = Callable[..., list[str]]
 
 
-def free_port() -> int:
+def a_free_port() -> int:
+    """Where nobody listens now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Where nobody listens now."""
+    return a_free_port()
 
 
 @pytest.fixture
@@ -24,7 +31,7 @@ def launch() -> Launch:
     """Run a script of this folder in so many processes; returns what each printed to stderr."""
 
     def run(script: str, *words: str, processes: int, code: int = 0) -> list[str]:
-        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(a_free_port()), "OMP_NUM_THREADS": "1"}
         started = [
             subprocess.Popen(
                 [sys.executable, str(HERE / script), *words],
