@@ -32,7 +32,8 @@ HARMLESS = frozenset(
     "trainer.worker_timeout_seconds trainer.log_every_steps trainer.gauges_every_steps "
     "trainer.probe_every_epochs trainer.probe_max_images trainer.probe_neighbors trainer.probe_temperature "
     "trainer.checkpoint_every_steps trainer.checkpoint_every_minutes trainer.keep_last trainer.keep_every "
-    "trainer.max_failed_saves trainer.on_collapse trainer.on_nonfinite trainer.max_nonfinite dataset.root "
+    "trainer.max_failed_saves trainer.on_collapse trainer.on_nonfinite trainer.max_nonfinite "
+    "trainer.stop_early trainer.stop_early_after trainer.stop_early_runs trainer.recorders dataset.root "
     "dataset.file_list dataset.test_root dataset.labels_csv dataset.download dataset.cache dataset.cache_dir "
     "dataset.on_bad_image dataset.max_bad_images".split()
 )

@@ -18,7 +18,7 @@ from byol_cli.evaluation.looks import pairs_by, reading_by
 from byol_cli.evaluation.probe import OnlineProbe
 from byol_cli.report.page import write_report
 from byol_cli.schema.command import TrainConfig
-from byol_cli.schema.errors import InputError, TrainingFault
+from byol_cli.schema.errors import Hopeless, InputError, TrainingFault
 from byol_cli.schema.load import plain
 from byol_cli.training.checkpoint_reading import UnreadableCheckpoint
 from byol_cli.training.checkpoint_search import newest_good
@@ -121,8 +121,11 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
             stop.check()
             report = measured_by.report(subject(run))
     except (TrainingFault, InputError) as fault:
+        more: dict[str, Any] = {"message": str(fault)}
+        if isinstance(fault, Hopeless):
+            more |= {"stopped_by": fault.rule, "selection_score": None if math.isnan(fault.score) else fault.score}
         with tolerated(run_dir / "summary.json", say=say):
-            summary("stopped", message=str(fault))
+            summary("stopped", **more)
         write_report(run_dir, gallery=None, say=say, facts=run.facts())
         raise
     except Interrupted:

@@ -9,29 +9,20 @@ from omegaconf import DictConfig
 
 from byol_cli.cli.command import (
     DONE,
-    FAULT,
     INTERRUPTED,
     REFUSED,
     CommandLine,
     Outcome,
     complain,
     guarded,
-    output_dir,
     run_hydra,
     run_job,
     say,
     warn,
 )
 from byol_cli.cli.compose import literally
-from byol_cli.cli.folders import (
-    RunLock,
-    UnfitRun,
-    holds_run,
-    make_folder,
-    refuse_used_folder,
-    refuse_used_sweep,
-    summary_if_done,
-)
+from byol_cli.cli.folders import RunLock, UnfitRun, holds_run, make_folder, refuse_used_folder, summary_if_done
+from byol_cli.cli.job_folder import finished_before
 from byol_cli.cli.presets import with_preset
 from byol_cli.cli.resume import (
     AUTO,
@@ -47,7 +38,8 @@ from byol_cli.cli.resume import (
     words_on_evaluation,
 )
 from byol_cli.cli.streams import unbreakable_streams
-from byol_cli.cli.sweep import Sweep, refuse_sweep
+from byol_cli.cli.sweep import sweep
+from byol_cli.cli.sweep_plan import refuse_sweep
 from byol_cli.data.missing_folders import MissingFolders
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
@@ -73,7 +65,7 @@ def train(argv: list[str], *, stop: StopRequest) -> int:
         if line.multirun:
             if wanted is not None:
                 raise InputError(f"resume={wanted} goes on with one run and cannot be swept; leave out -m")
-            return sweep(line, stop=stop)
+            return sweep(PROGRAM, line, job_of_sweep, stop=stop)
         refuse_sweep(line.words)
         if wanted == AUTO:
             return newest_or_fresh(line, stop=stop)
@@ -87,6 +79,8 @@ def fresh(line: CommandLine, *, stop: StopRequest) -> int:
     """One run from its start."""
     composed = line.compose(line.words)
     config = line.check(TrainConfig, composed)
+    if config.trainer.stop_early != "none":
+        raise InputError(f"trainer.stop_early={config.trainer.stop_early} compares the jobs of a sweep; add -m")
     run_dir = Path(composed.hydra.run.dir)
     return run_one(line.argv, run_dir, lambda: fresh_job(config, run_dir, stop=stop))
 
@@ -165,45 +159,24 @@ def run_one(argv: list[str], run_dir: Path, job: Callable[[], Outcome], *, field
     return outcomes[0].exit_code
 
 
-def sweep(line: CommandLine, *, stop: StopRequest) -> int:
-    """Every combination in its own folder, one after the other, then one table."""
-    plan = Sweep(line.words)
-    for words in plan.jobs:
-        line.load(TrainConfig, words)
-    folder = Path(line.compose(plan.fixed).hydra.sweep.dir)
-    make_folder(folder, field="hydra.sweep.dir")
-    with RunLock(folder, field="hydra.sweep.dir", say=warn):
-        refuse_used_sweep(folder)
-        return run_jobs(plan, line, folder, stop=stop)
+def job_of_sweep(config: TrainConfig, run_dir: Path, *, stop: StopRequest) -> Outcome:
+    """Begin a job of a sweep in `run_dir`, go on with it, or leave it alone where it is finished."""
+    if not holds_run(run_dir):
+        return fresh_job(config, run_dir, stop=stop)
 
+    def asked(stored: TrainConfig) -> TrainConfig:
+        wanted = asked_config(stored, (), composed=config, evaluation=None)
+        return checked_config(stored, wanted, source=str(run_dir), whole=False, force=config.resume_force, say=say)
 
-def run_jobs(plan: Sweep, line: CommandLine, folder: Path, *, stop: StopRequest) -> int:
-    """The jobs of `plan` below `folder`, which no other process writes in."""
-
-    def task(composed: DictConfig) -> float:
-        config, run_dir = line.check(TrainConfig, composed), output_dir()
-        outcome = plan.run_job(PROGRAM, run_dir, lambda: fresh_job(config, run_dir, stop=stop))
-        if outcome.exit_code == INTERRUPTED:
-            raise Interrupted
-        return outcome.score
-
-    try:
-        run_hydra("train", [*line.argv, f"hydra.sweep.dir={literally(folder)}"], task)
-    except Interrupted:
-        return complain(PROGRAM, Outcome(INTERRUPTED, message="the sweep is interrupted; jobs that are done stay done"))
-    except OSError as error:  # a job's folder cannot be made
-        return complain(PROGRAM, Outcome(FAULT, message=f"the sweep ends at {error.filename}: {error.strerror}"))
-    finally:
-        say(*plan.finish(folder).splitlines())
-        show_sweep(folder)
-    return plan.exit_code
-
-
-def show_sweep(folder: Path) -> None:
-    """report.html of a sweep. What draws it is imported here, so that --help need not wait for it."""
-    from byol_cli.report.page import write_report
-
-    write_report(folder, gallery=None, say=warn)
+    finished = finished_before(run_dir, config.trainer)
+    if finished is not None and not config.resume_force:
+        asked(config_in(run_dir))
+        say(f"{run_dir} is finished already")
+        return finished
+    with stop.finishing():
+        from byol_cli.cli import session
+    stop.check()
+    return session.go_on(run_dir, asked=asked, force=config.resume_force, stop=stop)
 
 
 def fresh_job(config: TrainConfig, run_dir: Path, *, stop: StopRequest) -> Outcome:

@@ -4,16 +4,18 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from torch import Tensor
 
 from byol_cli.data.loader import TrainingBatches
 from byol_cli.model.backbones import Backbone
-from byol_cli.schema.errors import InputError, TrainingFault
+from byol_cli.schema.errors import Hopeless, InputError, TrainingFault
 from byol_cli.training.checkpoint_search import FOLDER, newest_good
 from byol_cli.training.collapse import read_gauges
 from byol_cli.training.console import Progress, say
 from byol_cli.training.interrupt import StopRequest
+from byol_cli.training.median_rule import rule_for
 from byol_cli.training.nonfinite import NonfiniteGuard
 from byol_cli.training.recorder import Recorder
 from byol_cli.training.saving import Saver
@@ -50,6 +52,7 @@ class Watch:
         self.run, self.run_dir, self.probe, self.gauge_images = run, run_dir, probe, gauge_images
         self.recorder, self.batches, self.progress = recorder, batches, progress
         self.guard, self.stop = guard, stop
+        self.others = rule_for(run, run_dir)
         self.metrics: dict[str, float] = dict(run.resumed_metrics)
         self.saver = Saver(run, run_dir / FOLDER, metrics=self.metrics, sync=recorder.sync, say=say)
         self._warned = self._told_of_waiting = False
@@ -65,7 +68,7 @@ class Watch:
         """Do what is due after step `run.state.step`.
 
         Raises:
-            TrainingFault: the run diverges, collapses or cannot be saved, and shall stop then.
+            TrainingFault: the run diverges, collapses or cannot be saved, and shall stop then; or it is hopeless.
         """
         run, trainer = self.run, self.run.config.trainer
         step, last = run.state.step, run.state.step == run.plan.total_steps
@@ -86,6 +89,8 @@ class Watch:
         if log and all(map(math.isfinite, figures.values())):
             self.log(figures)
         best = self.take_probe() if probe else False
+        if probe and not last:
+            self.compare_with_others(best=best)
         if last or stopping:
             self.saver.save_and_wait(best=best)
         elif save or best:
@@ -185,7 +190,7 @@ class Watch:
         """Measure collapse; warn when it sets in, or stop the run where the configuration says so.
 
         Raises:
-            TrainingFault: the run collapses and `trainer.on_collapse=stop`.
+            Hopeless: the run collapses and `trainer.on_collapse=stop`.
         """
         gauges = read_gauges(self.run.state.online, self.gauge_images, self.run.runtime)
         values = gauges.values()
@@ -193,11 +198,22 @@ class Watch:
         self.recorder.record(self.run.state.step, values)
         verdict = gauges.verdict() if self.past_the_start() else None
         if verdict and self.run.config.trainer.on_collapse == "stop":
-            self.saver.save_and_wait(best=False)
-            raise TrainingFault(f"step {self.run.state.step}: {verdict}; trainer.on_collapse=warn would go on")
+            self.give_up(f"{verdict}; trainer.on_collapse=warn would go on", rule="collapse")
         if verdict and not self._warned:
             say(f"warning: step {self.run.state.step}: {verdict}")
         self._warned = verdict is not None
+
+    def compare_with_others(self, *, best: bool) -> None:
+        """Raises Hopeless where the sweep's other runs did better by this step, and `trainer.stop_early` asks."""
+        verdict = self.others and self.others.verdict(self.run.state.step, self.metrics[BEST_SCORE])
+        if verdict:
+            self.give_up(verdict, rule="median", best=best)
+
+    def give_up(self, why: str, *, rule: str, best: bool = False) -> NoReturn:
+        """Save and raise Hopeless; `best`: these are the best weights so far."""
+        self.saver.save_and_wait(best=best)
+        score = math.nan if self.score is None else self.score
+        raise Hopeless(f"step {self.run.state.step}: {why}", rule=rule, score=score)
 
     def past_the_start(self) -> bool:
         """Untrained networks give all images nearly the same features: gauges are judged after the warm-up."""

@@ -1,0 +1,38 @@
+"""What Hydra's launchers and sweepers are told unless the command line says otherwise."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from omegaconf import DictConfig
+
+from byol_cli.cli.job_folder import key_of
+
+EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit", "optuna": "optuna"}
+
+
+def usual_words(hydra: DictConfig, words: Sequence[str], *, on_cpu: bool) -> list[str]:
+    """Overrides to hand over besides `words`.
+
+    Args:
+        hydra: that node, as the words make it.
+        words: as typed.
+        on_cpu: the jobs are not to use a GPU.
+    """
+    choices: Mapping[str, str] = hydra.runtime.choices
+    usual: dict[str, object] = {}
+    if choices["hydra/sweeper"] == "optuna":
+        usual["hydra.sweeper.direction"] = "maximize"  # a score: the higher the better
+        usual["hydra.sweeper.max_failure_rate"] = 1.0  # a job that fails ends no others
+    if choices["hydra/launcher"] == "ray" and not on_cpu and _ray_has_gpus(hydra):
+        usual["+hydra.launcher.ray.remote.num_gpus"] = 1
+    typed = set(map(key_of, words))
+    return [f"{key}={value}" for key, value in usual.items() if key_of(key) not in typed]
+
+
+def _ray_has_gpus(hydra: DictConfig) -> bool:
+    """A cluster is taken to have some; on this machine a job that asks for one would wait for ever where there is none."""
+    if hydra.launcher.ray.init.get("address") or os.environ.get("RAY_ADDRESS"):
+        return True
+    import torch
+
+    return torch.cuda.is_available()
