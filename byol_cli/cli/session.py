@@ -27,6 +27,7 @@ from byol_cli.training.files import tolerated, write_whole
 from byol_cli.training.interrupt import Interrupted, StopRequest
 from byol_cli.training.machine import differences, versions
 from byol_cli.training.memory import memory_faults
+from byol_cli.training.outside import OutsideRecorders, refuse_missing_recorders
 from byol_cli.training.pretrain import TrainingResult, pretrain
 from byol_cli.training.recorder import write_json
 from byol_cli.training.setup import MEASURED_AT_ONCE, Run, prepare
@@ -99,9 +100,11 @@ def compare_machines(before: dict[str, str], run: Run, *, force: bool) -> None:
 def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """Train, measure, write summary.json, and print what was reached and where it lies."""
     began = time.monotonic()
+    refuse_missing_recorders(run.config.trainer.recorders)
     say(*run.header().splitlines())
     write_folder_file(lambda: write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(run.config), sort_keys=False)))
     result, measured_by = NOTHING_YET, evaluator(run)
+    outside = OutsideRecorders(run.config, run_dir, say=say)
 
     def summary(status: str, **more: Any) -> None:
         values = {
@@ -113,11 +116,12 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
             **more,
             "seconds": time.monotonic() - began,
         }
+        outside.finish(values)
         write_json(run_dir / "summary.json", values)
 
     try:
         with memory_faults(run.config.trainer):
-            result = pretrain(run, run_dir, probe=online_probe(run), stop=stop)
+            result = pretrain(run, run_dir, probe=online_probe(run), stop=stop, outside=outside)
             stop.check()
             report = measured_by.report(subject(run))
     except (TrainingFault, InputError) as fault:

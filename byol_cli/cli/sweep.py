@@ -6,10 +6,13 @@ A folder that holds the sweep already is gone on with: what is finished is left 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
 from byol_cli.cli.command import FAULT, INTERRUPTED, CommandLine, Outcome, complain, run_hydra, say, warn
 from byol_cli.cli.compose import literally, one_line
 from byol_cli.cli.folders import RunLock, make_folder, refuse_run_for_sweep
-from byol_cli.cli.launchers import usual_words
+from byol_cli.cli.launchers import close, usual_words
 from byol_cli.cli.stopping import stopping_jobs
 from byol_cli.cli.sweep_job import Job, SweepTask
 from byol_cli.cli.sweep_plan import SweepPlan, fixed_words
@@ -35,16 +38,17 @@ def sweep(program: str, line: CommandLine, job: Job, *, stop: StopRequest) -> in
     folder = Path(hydra.sweep.dir)
     refuse_run_for_sweep(folder)
     make_folder(folder, field="hydra.sweep.dir")
-    more = usual_words(hydra, line.words, on_cpu=config.trainer.device == "cpu")
+    more = usual_words(hydra, line.words, seed=config.seed, on_cpu=config.trainer.device == "cpu")
     task = SweepTask(program=program, job=job, plan=plan, working_dir=Path.cwd(), stop=stop)
-    launched = hydra.runtime.choices["hydra/launcher"] != "basic"
+    launcher = hydra.runtime.choices["hydra/launcher"]
     with RunLock(folder, field="hydra.sweep.dir", say=warn):
-        words = [*more, f"hydra.sweep.dir={literally(folder.absolute() if launched else folder)}"]
-        return _run_jobs(task, [*line.argv, *words], folder, launched=launched)
+        words = [*more, f"hydra.sweep.dir={literally(folder.absolute())}"]
+        return _run_jobs(task, [*line.argv, *words], folder, launcher=launcher)
 
 
-def _run_jobs(task: SweepTask, argv: list[str], folder: Path, *, launched: bool) -> int:
+def _run_jobs(task: SweepTask, argv: list[str], folder: Path, *, launcher: str) -> int:
     """The jobs below `folder`, which no other sweep writes in."""
+    launched = launcher != "basic"
     together: AbstractContextManager[None] = stopping_jobs(folder, task.stop) if launched else nullcontext()
     trouble = None
     try:
@@ -55,12 +59,15 @@ def _run_jobs(task: SweepTask, argv: list[str], folder: Path, *, launched: bool)
         trouble = Outcome(INTERRUPTED, message="the sweep is interrupted; the same command with this folder goes on")
     except OSError as error:  # a job's folder cannot be made
         trouble = Outcome(FAULT, message=f"the sweep ends at {error.filename}: {error.strerror}")
+    except (HydraException, OmegaConfBaseException, InputError):
+        raise
     except Exception as error:
         if not launched and not task.plan.draws:
             raise
         # A launcher that lost a process, or a sweeper that got no score at all.
         trouble = Outcome(FAULT, message=f"the sweep ends early: {type(error).__name__}: {one_line(error)}")
     finally:
+        close(launcher)
         ends = ends_of(folder, task.plan.jobs, task.ended)
         with tolerated(folder / "sweep.csv", say=warn):
             write_whole(folder / "sweep.csv", csv_of(ends))
