@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from byol_cli.cli.command import CommandLine, Outcome, guarded, run_hydra, run_job
 from byol_cli.cli.streams import unbreakable_streams
-from byol_cli.cli.sweep import refuse_sweep
+from byol_cli.cli.sweep_plan import refuse_sweep
 from byol_cli.schema.command import EvalConfig
 from byol_cli.schema.errors import InputError
 

@@ -7,8 +7,6 @@ from omegaconf import DictConfig
 
 from byol_cli.cli.job_folder import key_of
 
-EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit", "optuna": "optuna"}
-
 
 def usual_words(hydra: DictConfig, words: Sequence[str], *, seed: int, on_cpu: bool) -> list[str]:
     """Overrides to hand over besides `words`.
@@ -41,7 +39,7 @@ def close(launcher: str) -> None:
 
 
 def _ray_has_gpus(hydra: DictConfig) -> bool:
-    """A cluster is taken to have some; on this machine a job that asks for one would wait for ever where there is none."""
+    """A cluster is taken to have some; where this machine has none, a job that asks for one would wait for ever."""
     if hydra.launcher.ray.init.get("address") or os.environ.get("RAY_ADDRESS"):
         return True
     import torch

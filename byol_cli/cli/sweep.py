@@ -3,6 +3,7 @@
 A folder that holds the sweep already is gone on with: what is finished is left alone.
 """
 
+import shlex
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -56,7 +57,9 @@ def _run_jobs(task: SweepTask, argv: list[str], folder: Path, *, launcher: str) 
             run_hydra("train", argv, task)
         task.stop.check()
     except Interrupted:
-        trouble = Outcome(INTERRUPTED, message="the sweep is interrupted; the same command with this folder goes on")
+        trouble = Outcome(
+            INTERRUPTED, message=f"the sweep is interrupted; the same command with {_again(folder)} goes on"
+        )
     except OSError as error:  # a job's folder cannot be made
         trouble = Outcome(FAULT, message=f"the sweep ends at {error.filename}: {error.strerror}")
     except (HydraException, OmegaConfBaseException, InputError):
@@ -76,9 +79,12 @@ def _run_jobs(task: SweepTask, argv: list[str], folder: Path, *, launcher: str) 
     return exit_code_of(ends) if trouble is None else complain(task.program, trouble)
 
 
+def _again(folder: Path) -> str:
+    return shlex.quote(f"hydra.sweep.dir={folder}")
+
+
 def _show(folder: Path) -> None:
     """sweep.html. What draws it is imported here, so that --help need not wait for it."""
-    from byol_cli.report.page import write_report
+    from byol_cli.report.page import write_sweep_report
 
-    path = write_report(folder, gallery=None, say=warn)
-    say(f"report: {path}")
+    say(f"report: {write_sweep_report(folder, say=warn)}")

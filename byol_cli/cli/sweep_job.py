@@ -9,10 +9,11 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+import byol_cli
 from byol_cli.cli.command import INTERRUPTED, REFUSED, Outcome, complain, output_dir, run_job, warn
 from byol_cli.cli.compose import load_config
 from byol_cli.cli.folders import RunLock
-from byol_cli.cli.job_folder import JobRecord
+from byol_cli.cli.job_folder import RECORD, JobRecord, record_in
 from byol_cli.cli.stopping import is_stopped
 from byol_cli.cli.streams import unbreakable_streams
 from byol_cli.cli.sweep_plan import SweepPlan
@@ -74,8 +75,8 @@ class SweepTask:
         words: list[str] = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # type: ignore[assignment]
         of = f" of {len(self.plan.jobs)}" if self.plan.jobs else ""
         warn("")
-        warn(f"[job {hydra.job.num + 1}{of}: {run_dir.name}] {self.plan.changes(words)}")
-        record = JobRecord(words)
+        warn(f"[job {hydra.job.num + 1}{of}] {self.plan.changes(words)}")
+        record = self._record(run_dir, words)
         try:
             with RunLock(run_dir, field="hydra.sweep.dir", say=warn):
                 self._keep(record, run_dir)
@@ -90,7 +91,15 @@ class SweepTask:
     def _job(self, composed: DictConfig, run_dir: Path) -> Outcome:
         return self.job(load_config(TrainConfig, composed), run_dir, stop=self.stop)
 
+    @staticmethod
+    def _record(run_dir: Path, words: list[str]) -> JobRecord:
+        before = record_in(run_dir)
+        if before is not None and before.version != byol_cli.__version__:
+            warn(f"note: {run_dir} was begun by byol-cli {before.version}, this is {byol_cli.__version__}")
+            return JobRecord(words, version=before.version)
+        return JobRecord(words)
+
     def _keep(self, record: JobRecord, run_dir: Path) -> None:
         self.ended[run_dir.name] = record
-        with tolerated(run_dir / "job.json", say=warn):
+        with tolerated(run_dir / RECORD, say=warn):
             record.write(run_dir)

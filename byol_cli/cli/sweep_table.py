@@ -43,13 +43,13 @@ class JobEnd:
     message: str
 
     @property
-    def rank(self) -> tuple[bool, float, str]:
+    def rank(self) -> tuple[bool, float]:
         """Best first by the selection split, those that are not done after those that are."""
         score = self.figures.get("selection_score")
-        return self.status != "done", math.inf if score is None else -score, self.name
+        return self.status != "done", math.inf if score is None else -score
 
 
-def ends_of(sweep_dir: Path, jobs: Mapping[str, list[str]], here: Mapping[str, JobRecord]) -> list[JobEnd]:
+def ends_of(sweep_dir: Path, jobs: Mapping[str, list[str]], here: dict[str, JobRecord]) -> list[JobEnd]:
     """All jobs in a sweep's folder, best first.
 
     Args:
@@ -57,7 +57,8 @@ def ends_of(sweep_dir: Path, jobs: Mapping[str, list[str]], here: Mapping[str, J
         jobs: that were to be run, by their folders' names.
         here: how jobs ended in this process, in place of what a full disk could not keep.
     """
-    found = {path.parent.name: record for path in sweep_dir.glob(f"*/{RECORD}") if (record := record_in(path.parent))}
+    folders = sorted(path.parent for path in sweep_dir.glob(f"*/{RECORD}"))
+    found = {folder.name: record for folder in folders if (record := record_in(folder)) is not None}
     planned = {name: JobRecord(words) for name, words in jobs.items()}
     records = planned | found | here
     ends = [_end_of(sweep_dir / name, record, begun=name in found or name in here) for name, record in records.items()]

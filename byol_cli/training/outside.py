@@ -1,7 +1,7 @@
 """Recorders outside the run folder, each a service that a run goes on without where it fails."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,7 +80,7 @@ class _Contained:
         return isinstance(error, Exception)
 
 
-def refuse_missing_recorders(names: list[str]) -> None:
+def refuse_missing_recorders(names: Sequence[str]) -> None:
     """Raises InputError for a recorder whose package is not installed."""
     for name in names:
         try:

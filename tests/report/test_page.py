@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from byol_cli.report.gallery import Gallery
-from byol_cli.report.page import write_report
+from byol_cli.report.page import write_report, write_sweep_report
 
 
 class Page(HTMLParser):
@@ -186,9 +186,10 @@ def test_a_collapsed_representation_is_shown_as_such(run_dir: Path, make_sample:
 
 
 def test_a_sweep_shows_its_jobs_and_links_their_reports(sweep_dir: Path) -> None:
-    page = Page(write_report(sweep_dir, gallery=None, say=print))
+    page = Page(write_sweep_report(sweep_dir, say=print))
     assert "The best of 3 jobs reaches 0.958 on the selection split. 1 did not get done." in page.text
     assert "optimizer.lr=0.3 · optimizer=sgd" in page.text
-    assert "Job 2: the loss is <b>not</b> finite" in page.text
-    assert [link["href"] for link in page.of("a")] == ["#sweep", "1/report.html"]
+    assert "Job 2, stopped: the loss is <b>not</b> finite" in page.text
+    assert [link["href"] for link in page.of("a")] == ["#sweep", "#failures", "1/report.html"]
     assert (sweep_dir / "sweep.png").is_file()
+    assert (sweep_dir / "coordinates.png").is_file()
