@@ -7,6 +7,8 @@ from omegaconf import DictConfig
 
 from byol_cli.cli.job_folder import key_of
 
+AGAIN = ("joblib", "ray")  # all of whose jobs have ended where one of their processes is lost
+
 
 def usual_words(hydra: DictConfig, words: Sequence[str], *, seed: int, on_cpu: bool) -> list[str]:
     """Overrides to hand over besides `words`.

@@ -4,7 +4,9 @@ A folder that holds the sweep already is gone on with: what is finished is left 
 """
 
 import shlex
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.errors import HydraException
@@ -13,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from byol_cli.cli.command import FAULT, INTERRUPTED, CommandLine, Outcome, complain, run_hydra, say, warn
 from byol_cli.cli.compose import literally, one_line
 from byol_cli.cli.folders import RunLock, make_folder, refuse_run_for_sweep
-from byol_cli.cli.launchers import close, usual_words
+from byol_cli.cli.launchers import AGAIN, close, usual_words
 from byol_cli.cli.stopping import stopping_jobs
 from byol_cli.cli.sweep_job import Job, SweepTask
 from byol_cli.cli.sweep_plan import SweepPlan, fixed_words
@@ -54,12 +56,11 @@ def _run_jobs(task: SweepTask, argv: list[str], folder: Path, *, launcher: str) 
     trouble = None
     try:
         with together:
-            run_hydra("train", argv, task)
+            _launch(task, argv, folder, again=launcher in AGAIN)
         task.stop.check()
     except Interrupted:
-        trouble = Outcome(
-            INTERRUPTED, message=f"the sweep is interrupted; the same command with {_again(folder)} goes on"
-        )
+        again = shlex.quote(f"hydra.sweep.dir={folder}")
+        trouble = Outcome(INTERRUPTED, message=f"the sweep is interrupted; the same command with {again} goes on")
     except OSError as error:  # a job's folder cannot be made
         trouble = Outcome(FAULT, message=f"the sweep ends at {error.filename}: {error.strerror}")
     except (HydraException, OmegaConfBaseException, InputError):
@@ -68,7 +69,7 @@ def _run_jobs(task: SweepTask, argv: list[str], folder: Path, *, launcher: str) 
         if not launched and not task.plan.draws:
             raise
         # A launcher that lost a process, or a sweeper that got no score at all.
-        trouble = Outcome(FAULT, message=f"the sweep ends early: {type(error).__name__}: {one_line(error)}")
+        trouble = Outcome(FAULT, message=f"the sweep ends early: {type(error).__name__}: {one_line(error)[:300]}")
     finally:
         close(launcher)
         ends = ends_of(folder, task.plan.jobs, task.ended)
@@ -79,8 +80,22 @@ def _run_jobs(task: SweepTask, argv: list[str], folder: Path, *, launcher: str) 
     return exit_code_of(ends) if trouble is None else complain(task.program, trouble)
 
 
-def _again(folder: Path) -> str:
-    return shlex.quote(f"hydra.sweep.dir={folder}")
+def _launch(task: SweepTask, argv: list[str], folder: Path, *, again: bool) -> None:
+    """Hand over to Hydra; where a process is lost, `again`: what it took along is tried once more, then set aside."""
+    lost: Counter[str] = Counter()
+    while True:
+        aside = frozenset(name for name, times in lost.items() if times > 1)
+        try:
+            return run_hydra("train", argv, replace(task, aside=aside))
+        except (HydraException, OmegaConfBaseException, InputError, OSError):
+            raise
+        except Exception as error:
+            ends = ends_of(folder, task.plan.jobs, task.ended)
+            cut_off = {end.name for end in ends if end.status == "unfinished"} - aside
+            if not again or not cut_off or task.stop.requested:
+                raise
+            lost.update(cut_off)
+            warn(f"warning: {type(error).__name__}: a process was lost; the jobs that are left are begun again")
 
 
 def _show(folder: Path) -> None:

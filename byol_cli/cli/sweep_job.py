@@ -39,6 +39,7 @@ class SweepTask:
         plan: of the sweep.
         working_dir: that paths are meant from.
         stop: takes the signals; in another process it takes that one's.
+        aside: folders of jobs that are left alone.
         ended: by folder, the jobs that ended in this process, for a disk that cannot keep what becomes of them.
     """
 
@@ -48,6 +49,7 @@ class SweepTask:
     working_dir: Path
     stop: StopRequest
     ended: dict[str, JobRecord] = field(default_factory=dict)
+    aside: frozenset[str] = frozenset()
 
     def __call__(self, composed: DictConfig) -> float:
         """Run the job that Hydra composed; returns its score.
@@ -70,7 +72,7 @@ class SweepTask:
 
     def _run(self, composed: DictConfig) -> Outcome:
         run_dir, hydra = output_dir(), HydraConfig.get()
-        if is_stopped(run_dir.parent):
+        if is_stopped(run_dir.parent) or run_dir.name in self.aside:
             return Outcome(INTERRUPTED)
         words: list[str] = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # type: ignore[assignment]
         of = f" of {len(self.plan.jobs)}" if self.plan.jobs else ""
