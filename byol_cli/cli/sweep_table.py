@@ -71,7 +71,7 @@ def _end_of(run_dir: Path, record: JobRecord, *, begun: bool) -> JobEnd:
     holder = None if status == "done" else holder_of(run_dir)
     if holder is not None:
         status, message = "running", f"it is being written by {holder}"
-    exit_code = record.exit_code if record.exit_code is not None else _EXIT_CODES.get(status, FAULT)
+    exit_code = record.exit_code or _EXIT_CODES.get(status, FAULT)
     return JobEnd(
         name=run_dir.name,
         overrides=record.overrides,

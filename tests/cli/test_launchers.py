@@ -143,7 +143,7 @@ def test_a_signal_to_a_sweep_lets_its_jobs_save(
 def test_jobs_whose_process_is_lost_are_gone_on_with(
     two_going: tuple[subprocess.Popen[str], list[Path], list[str]], tmp_path: Path
 ) -> None:
-    process, folders, words = two_going
+    process, folders, _ = two_going
     holder = holder_of(folders[0])
     assert holder is not None
     os.kill(int(holder.split()[1]), signal.SIGKILL)
