@@ -17,6 +17,7 @@ _WIDE = 50.0  # largest by smallest value from which on an axis is logarithmic
 _TOP, _BOTTOM, _SIDE = 44, 34, 76
 _ROOM = 948  # for the spaces between the axes, on a wide screen
 _HEIGHT = 320
+_PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # behind a tick that lines cross
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,7 @@ def save_coordinates(path: Path, drawn: Coordinates) -> None:
     for place, axis in enumerate(drawn.axes):
         axes.axvline(place, color="0.4", linewidth=1)
         for value, height in axis.ticks().items():
-            axes.text(place - 0.03, height, label(_tick(value)), ha="right", va="center", fontsize=8)
+            axes.text(place - 0.03, height, label(_tick(value)), ha="right", va="center", fontsize=8, bbox=_PAPER)
     axes.axvline(places[-1], color="0.4", linewidth=1)
     for height, score in ((0.0, drawn.low), (1.0, drawn.high)):
         axes.text(places[-1] + 0.03, height, f"{score:.3f}", va="center", fontsize=8)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from hydra.errors import MissingConfigException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byol_cli.cli import session, sweep
+from byol_cli.cli import compose, session, sweep
 from byol_cli.cli.command import DONE, FAULT, Outcome
 from byol_cli.cli.compose import compose_config, load_config
 from byol_cli.cli.job_folder import WATCHING, JobRecord, finished_before, job_name
@@ -255,3 +256,9 @@ def test_the_terminal_shows_what_jobs_do_not_share_and_of_thousands_the_best() -
     lines = table_of(ends).splitlines()
     assert len(lines) == 52
     assert lines[-1] == "and 2,950 more in sweep.csv"
+
+
+def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
+    missing = MissingConfigException("", missing_cfg_file="hydra/launcher/submitit_slurm")
+    said = "hydra/launcher=submitit_slurm needs a package: pip install 'byol-cli[submitit]'"
+    assert compose._missing_option(missing) == said
