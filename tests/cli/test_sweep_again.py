@@ -112,6 +112,7 @@ def test_a_sweep_goes_on_where_it_was_interrupted(
     assert scored[0] == scored[1]
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_run_says_so_and_is_left_alone(
     byol_train: Command, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_folder_of_another_run_says_so_and_is_left_alone(
     assert (changed / "summary.json").read_bytes() == summary
 
 
+@pytest.mark.slow
 def test_a_sweep_may_grow_and_one_table_tells_of_all(byol_train: Command, tiny: list[str], tmp_path: Path) -> None:
     words = ["-m", *tiny, *SHORT, "hydra.sweep.dir=sweep"]
     assert byol_train(*words, "seed=0,1").code == 0
