@@ -41,6 +41,8 @@ class SweepPlan:
         Raises:
             InputError: nothing is swept, or something that cannot be.
         """
+        if any(key_of(word) == "hydra.sweep.subdir" for word in words):
+            raise InputError("hydra.sweep.subdir: a job's folder is named by its overrides; leave it out")
         overrides = parse_overrides([*(f"{key}={value}" for key, value in params.items()), *words])
         self.draws = draws
         self._swept = [override for override in overrides if override.is_sweep_override()]

@@ -197,6 +197,7 @@ def tiny_config() -> TrainConfig:
     [
         (["trainer.stop_early=none,median"], "trainer.stop_early=none,median: this makes no other job"),
         (["hydra.verbose=true,false", "seed=0,1"], "Hydra's own settings cannot be swept"),
+        (["seed=0,1", "hydra.sweep.subdir=x"], "a job's folder is named by its overrides; leave it out"),
         (["optimizer.lr=interval(0.1,1)"], "values are drawn from an interval by hydra/sweeper=optuna"),
         (["seed=0,1", "trainer.recorders=[tb]"], "trainer.recorders[0]=tb must be one of wandb, mlflow"),
     ],
