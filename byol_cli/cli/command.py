@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import byol_cli
 from byol_cli.cli.compose import compose_config, load_config, one_line, parse_arguments
-from byol_cli.schema.errors import InputError, TrainingFault
+from byol_cli.schema.errors import Hopeless, InputError, TrainingFault
 from byol_cli.schema.load import CONFIG_DIR
 from byol_cli.training.ranks import is_first, let_first_speak, rank, world_size
 
@@ -171,6 +171,8 @@ def _outcome_of(job: Callable[[], Outcome]) -> Outcome:
         return job()
     except InputError as error:
         return Outcome(REFUSED, message=str(error))
+    except Hopeless as error:
+        return Outcome(FAULT, score=error.score, message=str(error))
     except TrainingFault as error:
         return Outcome(FAULT, message=str(error))
     except OSError as error:

@@ -21,6 +21,13 @@ T = TypeVar("T")
 
 GROUPS = frozenset(path.name for path in CONFIG_DIR.iterdir() if path.is_dir())
 SEVERAL = frozenset({"evaluation"})  # groups that take a list of options
+EXTRAS = {  # of byol-cli, by the options of Hydra that they bring
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/ray": "ray",
+    "hydra/launcher/submitit_local": "submitit",
+    "hydra/launcher/submitit_slurm": "submitit",
+    "hydra/sweeper/optuna": "optuna",
+}
 QUOTING = "put a value that holds = , or a bracket in quotes, such as 'dataset.root=\"a=b\"'"
 
 
@@ -123,7 +130,10 @@ def _options(group: str) -> list[str]:
 
 
 def _missing_option(error: MissingConfigException) -> str:
-    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    missing = error.missing_cfg_file or ""
+    group, _, option = missing.rpartition("/")
+    if missing in EXTRAS:
+        return f"{group}={option} needs a package: pip install 'byol-cli[{EXTRAS[missing]}]'"
     known = _options(group) if group in GROUPS else error.options or []
     if not known:
         return one_line(error)

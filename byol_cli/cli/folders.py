@@ -46,7 +46,7 @@ class RunLock:
             try:
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
-                holder = os.read(self._file, _LONGEST_NAME).decode(errors="replace").strip() or "another process"
+                holder = _name_in(self._file)
                 os.close(self._file)
                 raise LockedFolder(f"{self._field}={self._run_dir} is being written by {holder}") from None
             except OSError as error:
@@ -83,6 +83,32 @@ class RunLock:
             os.close(self._file)
 
 
+def holder_of(run_dir: Path) -> str | None:
+    """The other process that writes in a run folder, in words; None where none does.
+
+    Not for a folder that this process holds: POSIX lets go of a lock when any opening of its file is closed.
+    """
+    try:
+        import fcntl  # late: Windows has none
+
+        file = os.open(run_dir / LOCK, os.O_RDWR)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return _name_in(file)
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(file)
+    return None
+
+
+def _name_in(file: int) -> str:
+    return os.read(file, _LONGEST_NAME).decode(errors="replace").strip() or "another process"
+
+
 def holds_run(run_dir: Path) -> bool:
     """Whether a run was begun in this folder."""
     return (run_dir / "config.yaml").exists()
@@ -105,10 +131,10 @@ def make_folder(path: Path, *, field: str) -> None:
         raise InputError(f"{field}={path} cannot be made: {error.strerror}") from None
 
 
-def refuse_used_sweep(folder: Path) -> None:
-    """Refuse a folder that holds a sweep already; raises InputError."""
-    if (folder / "sweep.csv").exists() or any(folder.glob("*/config.yaml")):
-        raise InputError(f"hydra.sweep.dir={folder} holds a sweep already")
+def refuse_run_for_sweep(folder: Path) -> None:
+    """Refuse a folder that is a run's own for a sweep; raises InputError."""
+    if holds_run(folder):
+        raise InputError(f"hydra.sweep.dir={folder} holds a run; name another folder")
 
 
 def refuse_used_folder(run_dir: Path) -> None:

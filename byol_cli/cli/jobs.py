@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from byol_cli.cli.command import DONE, Outcome, say
-from byol_cli.cli.folders import refuse_used_folder, summary_if_done
+from byol_cli.cli.folders import holds_run, refuse_used_folder, summary_if_done
+from byol_cli.cli.job_folder import finished_before
 from byol_cli.cli.named_again import refuse_what_is_not_named_again
 from byol_cli.cli.resume import (
     asked_config,
@@ -57,3 +58,23 @@ def resume_job(
         from byol_cli.cli import session
     stop.check()
     return session.go_on(run_dir, asked=asked_and_named, force=force, stop=stop)
+
+
+def job_of_sweep(config: TrainConfig, run_dir: Path, *, stop: StopRequest) -> Outcome:
+    """Begin a job of a sweep in `run_dir`, go on with it, or leave it alone where it is finished."""
+    if not holds_run(run_dir):
+        return fresh_job(config, run_dir, stop=stop)
+
+    def asked(stored: TrainConfig) -> TrainConfig:
+        wanted = asked_config(stored, (), composed=config, evaluation=None)
+        return checked_config(stored, wanted, source=str(run_dir), whole=False, force=config.resume_force, say=say)
+
+    finished = finished_before(run_dir, config.trainer)
+    if finished is not None and not config.resume_force:
+        asked(config_in(run_dir))
+        say(f"{run_dir} is finished already")
+        return finished
+    with stop.finishing():
+        from byol_cli.cli import session
+    stop.check()
+    return session.go_on(run_dir, asked=asked, force=config.resume_force, stop=stop)

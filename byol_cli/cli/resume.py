@@ -31,7 +31,8 @@ HARMLESS = frozenset(
     "trainer.probe_every_epochs trainer.probe_max_images trainer.probe_neighbors trainer.probe_temperature "
     "trainer.checkpoint_every_steps trainer.checkpoint_every_minutes trainer.keep_last trainer.keep_every "
     "trainer.max_failed_saves trainer.on_collapse trainer.on_nonfinite trainer.max_nonfinite "
-    "trainer.plan trainer.price_per_hour trainer.compare_ranks_every_steps dataset.root "
+    "trainer.plan trainer.price_per_hour trainer.compare_ranks_every_steps trainer.stop_early trainer.stop_early_after "
+    "trainer.stop_early_runs trainer.recorders dataset.root "
     "dataset.file_list dataset.test_root dataset.labels_csv dataset.download dataset.cache dataset.cache_dir "
     "dataset.on_bad_image dataset.max_bad_images dataset.shards_dir dataset.shards_max_gb".split()
 )

@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from byol_cli.cli.command import DONE, INTERRUPTED, Outcome, say
 from byol_cli.cli.folders import UnfitRun
 from byol_cli.cli.named_again import resume_command
 from byol_cli.cli.results_file import facts_of_results, newest_file, record_results
 from byol_cli.cli.resume import config_in, stored_config
+from byol_cli.cli.run_files import facts_of_fault, write_config, write_folder_file
 from byol_cli.cli.showing import show
 from byol_cli.evaluation.evaluator import Evaluator, Subject
 from byol_cli.evaluation.looks import pairs_by, reading_by
@@ -21,15 +20,15 @@ from byol_cli.evaluation.probe import OnlineProbe
 from byol_cli.report.page import write_report
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError, TrainingFault
-from byol_cli.schema.load import plain
 from byol_cli.training.checkpoint_reading import UnreadableCheckpoint
 from byol_cli.training.checkpoint_search import newest_good
 from byol_cli.training.digests import sha256_of
 from byol_cli.training.estimate import plan_of
-from byol_cli.training.files import tolerated, write_whole
+from byol_cli.training.files import tolerated
 from byol_cli.training.interrupt import Interrupted, StopRequest
 from byol_cli.training.machine import differences, versions
 from byol_cli.training.memory import memory_faults
+from byol_cli.training.outside import OutsideRecorders, refuse_missing_recorders
 from byol_cli.training.pretrain import TrainingResult, pretrain
 from byol_cli.training.ranks import (
     any_of_us,
@@ -114,11 +113,13 @@ def compare_machines(before: dict[str, str], run: Run, *, force: bool) -> None:
 def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """Train, measure, write summary.json, and print what was reached and where it lies."""
     began = time.monotonic()
+    refuse_missing_recorders(run.config.trainer.recorders)
     say(*run.header().splitlines())
     if run.config.trainer.plan:
         return say_plan(run)
     from_first(lambda: write_config(run, run_dir))
     result, measured_by = NOTHING_YET, evaluator(run)
+    outside = OutsideRecorders(run.config, run_dir, say=say)
 
     def summary(status: str, **more: Any) -> None:
         values = {
@@ -130,6 +131,7 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
             **more,
             "seconds": time.monotonic() - began,
         }
+        outside.finish(values)
         write_json(run_dir / "summary.json", values)
 
     def unfinished(status: str, **more: Any) -> None:
@@ -148,14 +150,14 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
 
     try:
         with memory_faults(run.config.trainer), lost_ranks():
-            result = pretrain(run, run_dir, probe=online_probe(run), stop=stop)
+            result = pretrain(run, run_dir, probe=online_probe(run), stop=stop, outside=outside)
             if any(any_of_us(stop.requested)):
                 raise Interrupted
             what = subject(run)
             measured_by.look_together(what)
             return from_first(measured)
     except (TrainingFault, InputError) as fault:
-        end_after_first(fault, partial(unfinished, "stopped", message=str(fault)))
+        end_after_first(fault, partial(unfinished, "stopped", **facts_of_fault(fault)))
         raise
     except Interrupted:
         if is_first():
@@ -170,11 +172,6 @@ def say_plan(run: Run) -> Outcome:
     facts = plan_of(run, price_per_hour=run.config.trainer.price_per_hour)
     say(*(f"{name + ':':<15}{text}" for name, text in facts.items()))
     return Outcome(DONE)
-
-
-def write_config(run: Run, run_dir: Path) -> None:
-    """config.yaml, by which the run can go on; raises TrainingFault where it cannot be written."""
-    write_folder_file(lambda: write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(run.config), sort_keys=False)))
 
 
 def online_probe(run: Run) -> OnlineProbe:
@@ -237,11 +234,3 @@ def facts_of(run: Run, run_dir: Path) -> dict[str, Any]:
         seed=run.config.seed,
         runtime=run.runtime,
     )
-
-
-def write_folder_file(write: Callable[[], None]) -> None:
-    """A run without its configuration and summary is of no use; raises TrainingFault where they cannot be written."""
-    try:
-        write()
-    except OSError as error:
-        raise TrainingFault(f"{error.filename or 'the run folder'} cannot be written: {error.strerror}") from None

@@ -9,28 +9,20 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from byol_cli.cli.command import (
-    FAULT,
     INTERRUPTED,
     REFUSED,
     CommandLine,
     Outcome,
     complain,
     guarded,
-    output_dir,
     run_hydra,
     run_job,
     say,
     warn,
 )
 from byol_cli.cli.compose import literally
-from byol_cli.cli.folders import (
-    RunLock,
-    UnfitRun,
-    holds_run,
-    make_folder,
-    refuse_used_sweep,
-)
-from byol_cli.cli.jobs import fresh_job, resume_job
+from byol_cli.cli.folders import RunLock, UnfitRun, holds_run, make_folder
+from byol_cli.cli.jobs import fresh_job, job_of_sweep, resume_job
 from byol_cli.cli.presets import with_preset
 from byol_cli.cli.resume import (
     AUTO,
@@ -41,7 +33,8 @@ from byol_cli.cli.resume import (
     words_on_evaluation,
 )
 from byol_cli.cli.streams import unbreakable_streams
-from byol_cli.cli.sweep import Sweep, refuse_sweep
+from byol_cli.cli.sweep import sweep
+from byol_cli.cli.sweep_plan import refuse_sweep
 from byol_cli.data.missing_folders import MissingFolders
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
@@ -70,7 +63,7 @@ def train(argv: list[str], *, stop: StopRequest) -> int:
                 raise InputError("-m under torchrun: a sweep is many runs, and torchrun starts one; leave out either")
             if wanted is not None:
                 raise InputError(f"resume={wanted} goes on with one run and cannot be swept; leave out -m")
-            return sweep(line, stop=stop)
+            return sweep(PROGRAM, line, job_of_sweep, stop=stop)
         refuse_sweep(line.words)
         with joined():
             if wanted == AUTO:
@@ -85,6 +78,8 @@ def fresh(line: CommandLine, *, stop: StopRequest) -> int:
     """One run from its start."""
     composed = line.compose(line.words)
     config = line.check(TrainConfig, composed)
+    if config.trainer.stop_early != "none":
+        raise InputError(f"trainer.stop_early={config.trainer.stop_early} compares the jobs of a sweep; add -m")
     run_dir = from_first(lambda: Path(composed.hydra.run.dir))
     return run_one(line.argv, run_dir, lambda: fresh_job(config, run_dir, stop=stop))
 
@@ -163,44 +158,3 @@ def run_one(argv: list[str], run_dir: Path, job: Callable[[], Outcome], *, field
         if is_first():
             missing.remove_empty()
     return outcomes[0].exit_code
-
-
-def sweep(line: CommandLine, *, stop: StopRequest) -> int:
-    """Every combination in its own folder, one after the other, then one table."""
-    plan = Sweep(line.words)
-    for words in plan.jobs:
-        line.load(TrainConfig, words)
-    folder = Path(line.compose(plan.fixed).hydra.sweep.dir)
-    make_folder(folder, field="hydra.sweep.dir")
-    with RunLock(folder, field="hydra.sweep.dir", say=warn):
-        refuse_used_sweep(folder)
-        return run_jobs(plan, line, folder, stop=stop)
-
-
-def run_jobs(plan: Sweep, line: CommandLine, folder: Path, *, stop: StopRequest) -> int:
-    """The jobs of `plan` below `folder`, which no other process writes in."""
-
-    def task(composed: DictConfig) -> float:
-        config, run_dir = line.check(TrainConfig, composed), output_dir()
-        outcome = plan.run_job(PROGRAM, run_dir, lambda: fresh_job(config, run_dir, stop=stop))
-        if outcome.exit_code == INTERRUPTED:
-            raise Interrupted
-        return outcome.score
-
-    try:
-        run_hydra("train", [*line.argv, f"hydra.sweep.dir={literally(folder)}"], task)
-    except Interrupted:
-        return complain(PROGRAM, Outcome(INTERRUPTED, message="the sweep is interrupted; jobs that are done stay done"))
-    except OSError as error:  # a job's folder cannot be made
-        return complain(PROGRAM, Outcome(FAULT, message=f"the sweep ends at {error.filename}: {error.strerror}"))
-    finally:
-        say(*plan.finish(folder).splitlines())
-        show_sweep(folder)
-    return plan.exit_code
-
-
-def show_sweep(folder: Path) -> None:
-    """report.html of a sweep. What draws it is imported here, so that --help need not wait for it."""
-    from byol_cli.report.page import write_report
-
-    write_report(folder, gallery=None, say=warn)

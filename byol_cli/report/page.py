@@ -1,4 +1,4 @@
-"""report.html: one file that shows a run to people, and needs nothing but itself."""
+"""report.html and sweep.html: one file that shows a run or a sweep to people, and needs nothing but itself."""
 
 import base64
 import hashlib
@@ -20,14 +20,14 @@ from byol_cli.report.results import measured_in
 from byol_cli.report.roc import roc_html, save_roc, with_roc
 from byol_cli.report.run_folder import RunFolder, read_run_folder
 from byol_cli.report.settings import commands_html, settings_html, summary_line
-from byol_cli.report.sweep import best_settings, jobs_in, save_sweep, sweep_html, sweep_sentence
+from byol_cli.report.sweep import sweep_parts
 from byol_cli.report.tables import results_html
 from byol_cli.report.tensorboard import write_board
 from byol_cli.report.verdict import verdict_html
 from byol_cli.report.views import views_html
 from byol_cli.training.recorder import tolerated, write_whole
 
-REPORT = "report.html"
+REPORT, SWEEP_REPORT = "report.html", "sweep.html"
 _NEAR = 5  # neighbours shown beside an image on the map
 _SHARP = 24  # thumbnails of fewer pixels a side are shown as they are, others smoothly
 
@@ -43,7 +43,7 @@ def write_report(
     """Write report.html, its pictures and TensorBoard's projector and hparams from what lies in `run_dir`.
 
     Args:
-        run_dir: of a run, or of a sweep (where there is a sweep.csv).
+        run_dir: of a run.
         gallery: what the map and the neighbours show; None: neither is there.
         say: is told in a line of what cannot be written or read; that ends nothing.
         tsne: a second map by t-SNE, which takes some seconds.
@@ -55,20 +55,22 @@ def write_report(
     path = run_dir / REPORT
     with tolerated(path, say=say):
         run = read_run_folder(run_dir, say=say)
-        if run.is_sweep:
-            write_whole(path, page(run, _sweep_parts(run, say=say)))
-        else:
-            write_whole(path, page(run, _run_parts(run, gallery, tsne=tsne, facts=facts or {}, say=say)))
-            write_board(run, gallery, say=say)
+        write_whole(path, page(run, _run_parts(run, gallery, tsne=tsne, facts=facts or {}, say=say)))
+        write_board(run, gallery, say=say)
     return path
 
 
-def _sweep_parts(run: RunFolder, *, say: Callable[[str], None]) -> list[str]:
-    jobs = jobs_in(run)
-    with tolerated(run.path / "sweep.png", say=say):
-        save_sweep(run.path / "sweep.png", jobs)
-    heading = f'<h1>{text(sweep_sentence(jobs))}</h1><p class="under">{text(best_settings(jobs))}</p>'
-    return [f'<header class="verdict">{heading}</header>', sweep_html(run)]
+def write_sweep_report(sweep_dir: Path, *, say: Callable[[str], None]) -> Path:
+    """Write sweep.html and its pictures from the sweep.csv in `sweep_dir`; `say` is told of what cannot be written.
+
+    Returns:
+        The path of sweep.html.
+    """
+    path = sweep_dir / SWEEP_REPORT
+    with tolerated(path, say=say):
+        run = read_run_folder(sweep_dir, say=say)
+        write_whole(path, page(run, sweep_parts(run, say=say)))
+    return path
 
 
 def _run_parts(

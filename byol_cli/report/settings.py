@@ -76,8 +76,6 @@ def machine(run: RunFolder) -> dict[str, str]:
 def commands_html(run: RunFolder) -> str:
     """Commands that go on from here, to be copied."""
     folder = str(run.path)
-    if run.is_sweep:
-        return ""
     done = run.summary.get("status") == "done"
     commands = {
         "Go on training": None if done else command("byol-train", resume=folder),

@@ -1,72 +1,31 @@
-"""A sweep's jobs: which settings gave what, as a table, as parallel coordinates, and in sweep.png."""
+"""sweep.html: which settings gave what, as parallel coordinates and as a table, and in sweep.png."""
 
-import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from byol_cli.report.coordinates import axes_of, coordinates_html, coordinates_of, save_coordinates
 from byol_cli.report.drawing import label
+from byol_cli.report.jobs import FIGURES, Job, jobs_in, number_in
 from byol_cli.report.markup import figure_text, section, short_number, table, text
 from byol_cli.report.run_folder import RunFolder
 from byol_cli.report.verdict import duration
+from byol_cli.training.files import tolerated
 
-SCORE = "selection_score"
-FIGURES = {SCORE: "selection", "linear_top1": "linear", "knn_top1": "k-NN", "few_label_top1": "few labels"}
-_BEGINNING = re.compile(r"(?:^|\s)([+~]{0,2}[\w./@-]+)=")
-_WIDE = 50.0  # largest by smallest value from which on an axis is logarithmic
-_TOP, _BOTTOM, _SIDE = 44, 34, 76
-_ROOM = 948  # for the spaces between the axes, on a wide screen
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One line of sweep.csv."""
-
-    number: str
-    settings: dict[str, str]
-    status: str
-    figures: dict[str, float | None]
-    seconds: float | None
-    message: str
-
-    @property
-    def score(self) -> float | None:
-        """What it is ranked by."""
-        return self.figures[SCORE]
-
-
-def jobs_in(run: RunFolder) -> list[Job]:
-    """The jobs, best first as in sweep.csv."""
-    return [
-        Job(
-            number=row.get("job", ""),
-            settings=split_overrides(row.get("overrides", "")),
-            status=row.get("status", ""),
-            figures={name: _float(row.get(name, "")) for name in FIGURES},
-            seconds=_float(row.get("seconds", "")),
-            message=row.get("message", ""),
-        )
-        for row in run.sweep
-    ]
-
-
-def split_overrides(words: str) -> dict[str, str]:
-    """`a=1 b.c=[2, 3]` as names and values; a value may hold spaces."""
-    found = list(_BEGINNING.finditer(words))
-    ends = [*(match.start() for match in found[1:]), len(words)]
-    return {match[1]: words[match.end() : end].strip() for match, end in zip(found, ends, strict=True)}
+MOST_ROWS = 200  # best first; sweep.csv has all
+_NAME = re.compile(r"\w[\w-]*")  # of a job's folder
+_UNDONE = ("not run", "running", "unfinished", "interrupted")
 
 
 def sweep_sentence(jobs: Sequence[Job]) -> str:
     """The verdict on a sweep."""
     done = [job for job in jobs if job.status == "done"]
     if not done or done[0].score is None:
-        return f"Of {len(jobs)} jobs {len(done)} are done."
-    failed = f" {len(jobs) - len(done)} did not get done." if len(done) < len(jobs) else ""
-    return f"The best of {len(jobs)} jobs reaches {figure_text(done[0].score)} on the selection split.{failed}"
+        return f"Of {len(jobs):,} jobs {len(done):,} are done."
+    failed = f" {len(jobs) - len(done):,} did not get done." if len(done) < len(jobs) else ""
+    return f"The best of {len(jobs):,} jobs reaches {figure_text(done[0].score)} on the selection split.{failed}"
 
 
 def best_settings(jobs: Sequence[Job]) -> str:
@@ -75,109 +34,72 @@ def best_settings(jobs: Sequence[Job]) -> str:
     return "" if best is None else " · ".join(f"{name}={value}" for name, value in best.settings.items())
 
 
-def sweep_html(run: RunFolder) -> str:
-    """Parallel coordinates and the table of all jobs."""
+def sweep_parts(run: RunFolder, *, say: Callable[[str], None]) -> list[str]:
+    """What the page holds; its pictures are written beside it, and `say` is told where they cannot be."""
     jobs = jobs_in(run)
+    drawn = coordinates_of(jobs)
+    with tolerated(run.path / "sweep.png", say=say):
+        save_sweep(run.path / "sweep.png", jobs)
+    if drawn is not None:
+        with tolerated(run.path / "coordinates.png", say=say):
+            save_coordinates(run.path / "coordinates.png", drawn)
+    heading = f'<h1>{text(sweep_sentence(jobs))}</h1><p class="under">{text(best_settings(jobs))}</p>'
     lead = "Ranked by the selection split alone. A line is a job, crossing each axis at its setting; bold is the best."
-    chart = _coordinates(jobs)
+    chart = "" if drawn is None else coordinates_html(drawn)
+    return [
+        f'<header class="verdict">{heading}</header>',
+        section("sweep", "Sweep", f"{chart}{_jobs_html(run, jobs)}", lead=lead),
+        _failures_html(run, jobs),
+    ]
+
+
+def _jobs_html(run: RunFolder, jobs: Sequence[Job]) -> str:
     names = list(dict.fromkeys(name for job in jobs for name in job.settings))
-    head = ["job", *names, "status", *FIGURES.values(), "time"]
-    rows = [(_job_title(run, job), _job_cells(job, names)) for job in jobs]
-    failures = "".join(
-        f"<li>Job {text(job.number)}: {text(job.message)}</li>" for job in jobs if job.status != "done" and job.message
+    shown = jobs[:MOST_ROWS]
+    caption = "all jobs, best first" if len(shown) == len(jobs) else f"the best {len(shown)} of {len(jobs):,} jobs"
+    rows = [(_job_title(run, job), _job_cells(job, names)) for job in shown]
+    more = "" if len(shown) == len(jobs) else '<p class="note">All of them are in sweep.csv.</p>'
+    return f"{table(caption, ['job', *names, 'status', *FIGURES.values(), 'time'], rows)}{more}"
+
+
+def _failures_html(run: RunFolder, jobs: Sequence[Job]) -> str:
+    """Every job that came to no end of its own, and why."""
+    failures = [job for job in jobs if job.message and job.status != "done"]
+    if not failures:
+        return ""
+    items = "".join(
+        f"<li>Job {_job_title(run, job)}, {text(job.status)}: {text(job.message)}"
+        f"{f' <small>{text(_settings(job))}</small>' if job.settings else ''}</li>"
+        for job in failures[:MOST_ROWS]
     )
-    failed = f'<ul class="failures">{failures}</ul>' if failures else ""
-    return section("sweep", "Sweep", f"{chart}{table('all jobs, best first', head, rows)}{failed}", lead=lead)
+    more = len(failures) - MOST_ROWS
+    note = f'<p class="note">And {more:,} more in sweep.csv.</p>' if more > 0 else ""
+    waiting = sum(job.status in _UNDONE for job in jobs)
+    lead = "The same command with this folder leaves alone what is finished, and goes on with the rest."
+    return section("failures", "Not done", f'<ul class="failures">{items}</ul>{note}', lead=lead if waiting else "")
+
+
+def _settings(job: Job) -> str:
+    return " · ".join(f"{name}={value}" for name, value in job.settings.items())
 
 
 def _job_title(run: RunFolder, job: Job) -> str:
-    there = job.number.isdecimal() and (run.path / job.number / "report.html").is_file()
-    return f'<a href="{job.number}/report.html">{job.number}</a>' if there else text(job.number)
+    there = _NAME.fullmatch(job.name) and (run.path / job.name / "report.html").is_file()
+    return f'<a href="{job.name}/report.html">{job.name}</a>' if there else text(job.name)
 
 
 def _job_cells(job: Job, names: Sequence[str]) -> list[str]:
-    settings = [text(job.settings.get(name, "–")) for name in names]
+    settings = [_setting(job.settings.get(name, "–")) for name in names]
     figures = [figure_text(value) for value in job.figures.values()]
     return [*settings, text(job.status), *figures, text(duration(job.seconds) or "–")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """A setting's values from 0, below, to 1, above: numbers by size, anything else side by side."""
-
-    name: str
-    places: dict[str, float]
-
-
-def axes_of(jobs: Sequence[Job]) -> list[Axis]:
-    """One axis for each setting that was swept."""
-    axes = []
-    for name in dict.fromkeys(name for job in jobs for name in job.settings):
-        values = list(dict.fromkeys(job.settings[name] for job in jobs if name in job.settings))
-        numbers = [_float(value) for value in values]
-        if all(number is not None for number in numbers):
-            axes.append(Axis(name=name, places=_scaled(dict(zip(values, numbers, strict=True)))))  # type: ignore[arg-type]
-        else:
-            places = {value: (index + 0.5) / len(values) for index, value in enumerate(sorted(values))}
-            axes.append(Axis(name=name, places=places))
-    return axes
-
-
-def _scaled(numbers: dict[str, float]) -> dict[str, float]:
-    low, high = min(numbers.values()), max(numbers.values())
-    if low > 0 and high / low >= _WIDE:
-        return _scaled({name: math.log(value) for name, value in numbers.items()})
-    return {name: (value - low) / (high - low) if high > low else 0.5 for name, value in numbers.items()}
-
-
-def _coordinates(jobs: Sequence[Job]) -> str:
-    scored = [job for job in jobs if job.score is not None and job.status == "done"]
-    axes = axes_of(scored)
-    if len(scored) < 2 or not axes:
-        return ""
-    low, high = min(job.score or 0 for job in scored), max(job.score or 0 for job in scored)
-    step = min(max(170, _ROOM // len(axes)), 316)
-    width, height = step * len(axes) + 2 * _SIDE, 320
-
-    def up(share: float) -> float:
-        return height - _BOTTOM - share * (height - _TOP - _BOTTOM)
-
-    drawn = []
-    for index, axis in enumerate(axes):
-        x = _SIDE + index * step
-        ticks = "".join(
-            f'<text x="{x - 8}" y="{up(place) + 4:.1f}" text-anchor="end">{text(value[:12])}</text>'
-            for value, place in axis.places.items()
-        )
-        drawn.append(_axis(x, axis.name, height, ticks))
-    x = _SIDE + len(axes) * step
-    ends = "".join(
-        f'<text x="{x + 8}" y="{up(share) + 4:.1f}">{figure_text(value)}</text>'
-        for share, value in ((0.0, low), (1.0, high))
-    )
-    drawn.append(_axis(x, "selection", height, ends))
-    lines = []
-    for rank, job in reversed(list(enumerate(scored))):
-        share = ((job.score or 0) - low) / (high - low) if high > low else 0.5
-        places = [*(axis.places[job.settings[axis.name]] for axis in axes if axis.name in job.settings), share]
-        if len(places) == len(axes) + 1:
-            path = " ".join(f"{_SIDE + index * step},{up(place):.1f}" for index, place in enumerate(places))
-            words = f"job {job.number}: {short_number(job.score or 0)}"
-            best = " best" if rank == 0 else ""
-            lines.append(f'<polyline class="job{best}" points="{path}"><title>{text(words)}</title></polyline>')
-    spoken = f"Parallel coordinates of {len(scored)} jobs; the table below holds the same figures"
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Parallel coordinates"><svg class="coordinates" '
-        f'viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{spoken}">'
-        f"{''.join(lines)}{''.join(drawn)}</svg></div>"
-    )
-
-
-def _axis(x: float, name: str, height: int, ticks: str) -> str:
-    return (
-        f'<line class="axis" x1="{x}" x2="{x}" y1="{_TOP}" y2="{height - _BOTTOM}"/>'
-        f'<text class="name" x="{x}" y="20" text-anchor="middle">{text(name[-26:])}</text>{ticks}'
-    )
+def _setting(value: str) -> str:
+    """A long number in short, as it was drawn by a sweeper; pointing at it shows it whole."""
+    number = number_in(value)
+    if number is None or len(value) <= 8:
+        return text(value)
+    return f'<span title="{text(value)}">{text(short_number(number))}</span>'
 
 
 def save_sweep(path: Path, jobs: Sequence[Job]) -> None:
@@ -191,15 +113,8 @@ def save_sweep(path: Path, jobs: Sequence[Job]) -> None:
     for axes, axis in zip(grid.flat, axes_found, strict=True):
         chosen = [job for job in scored if axis.name in job.settings]
         axes.scatter([axis.places[job.settings[axis.name]] for job in chosen], [job.score for job in chosen])
-        axes.set_xticks(list(axis.places.values()), list(map(label, axis.places)))
+        ticks = axis.ticks()
+        axes.set_xticks(list(ticks.values()), list(map(label, ticks)))
         axes.set(xlabel=axis.name, ylabel="selection split")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
-
-
-def _float(value: str) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

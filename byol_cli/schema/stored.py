@@ -7,6 +7,10 @@ from byol_cli.schema.load import load
 
 # Settings that there were not from the start, each with the value under which all is as it was without it.
 LATER_SETTINGS: dict[str, Any] = {
+    "trainer.stop_early": "none",
+    "trainer.stop_early_after": 0.3,
+    "trainer.stop_early_runs": 4,
+    "trainer.recorders": [],
     "trainer.plan": False,
     "trainer.price_per_hour": None,
     "trainer.sync_batchnorm": True,

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from byol_cli.schema.constraints import Count, Factor, NumWorkers, Range, Temperature
+from byol_cli.schema.constraints import Count, Factor, NumWorkers, Probability, Range, Temperature
 from byol_cli.schema.errors import InputError
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -53,6 +53,10 @@ class TrainerConfig:
     keep_every: Count | None
     max_failed_saves: Count
     on_collapse: Literal["warn", "stop"]
+    stop_early: Literal["none", "median"]
+    stop_early_after: Probability
+    stop_early_runs: Count
+    recorders: list[Literal["wandb", "mlflow"]]
     on_nonfinite: Literal["stop", "skip", "rollback"]
     max_nonfinite: Count
 

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
@@ -45,7 +45,12 @@ class StopRequest:
         self.requested = False
         self._last_words = "; ".join(filter(None, [f"\n{program}: left at once", when_left])).encode() + b"\n"
         self._finishing = False
+        self._then: Callable[[], None] | None = None
         self._previous: dict[signal.Signals, Any] = {}
+
+    def __reduce__(self) -> tuple[type["StopRequest"], tuple[()]]:
+        """In another process it takes that one's signals."""
+        return StopRequest, ()
 
     def check(self) -> None:
         """Raise Interrupted where a stop is requested."""
@@ -53,14 +58,14 @@ class StopRequest:
             raise Interrupted
 
     @contextmanager
-    def finishing(self) -> Iterator[None]:
-        """In here the first signal does not raise; afterwards `check` does."""
+    def finishing(self, *, then: Callable[[], None] | None = None) -> Iterator[None]:
+        """In here the first signal does not raise, but calls `then`; afterwards `check` raises."""
         self.check()
-        self._finishing = True
+        self._finishing, self._then = True, then
         try:
             yield
         finally:
-            self._finishing = False
+            self._finishing, self._then = False, None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested:  # clearing up and saving are under way, which another Interrupted would tear
@@ -68,6 +73,8 @@ class StopRequest:
                 self._leave_at_once()
             return
         self.requested = True
+        if self._then is not None:
+            self._then()
         if not self._finishing:
             raise Interrupted
 

@@ -17,6 +17,7 @@ from byol_cli.training.console import Progress, say
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.loop import train
 from byol_cli.training.nonfinite import NonfiniteGuard
+from byol_cli.training.outside import OutsideRecorders
 from byol_cli.training.pictures import save_curves, save_views, view_grid
 from byol_cli.training.ranks import is_first, rank, together, world_size
 from byol_cli.training.recorder import METRICS, NoRecorder, Recorder, read_metrics, tolerated
@@ -35,10 +36,12 @@ class TrainingResult:
     selection_score: float | None
 
 
-def pretrain(run: Run, run_dir: Path, *, probe: Probe, stop: StopRequest) -> TrainingResult:
+def pretrain(
+    run: Run, run_dir: Path, *, probe: Probe, stop: StopRequest, outside: OutsideRecorders | None = None
+) -> TrainingResult:
     """Train `run` in `run_dir` to its end, or until `stop` is requested.
 
-    `probe(backbone)` measures on the selection split, its first value ranks.
+    `probe(backbone)` measures on the selection split, its first value ranks; `outside` gets all figures, too.
 
     Raises:
         TrainingFault: training cannot go on.
@@ -49,7 +52,7 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe, stop: StopRequest) -> Tra
         run.bad_images.keep_in(run_dir / "bad_images.txt")
     with (
         ExitStack() as until_all_is_closed,
-        closing(together(lambda: begin_record(run, run_dir))) as recorder,
+        closing(together(lambda: begin_record(run, run_dir, outside))) as recorder,
         closing(batches_of(run)) as batches,
         worker_faults(num_workers=run.num_workers),
     ):
@@ -91,12 +94,12 @@ def pretrain(run: Run, run_dir: Path, *, probe: Probe, stop: StopRequest) -> Tra
     return TrainingResult(images_per_second=watch.images_per_second, selection_score=watch.score)
 
 
-def begin_record(run: Run, run_dir: Path) -> Recorder | NoRecorder:
+def begin_record(run: Run, run_dir: Path, outside: OutsideRecorders | None) -> Recorder | NoRecorder:
     """The run's figures, from its present step on; raises TrainingFault where they cannot be written."""
     if not is_first():
         return NoRecorder()
     try:
-        return Recorder(run_dir, start_step=run.state.step, say=say)
+        return Recorder(run_dir, start_step=run.state.step, say=say, outside=outside)
     except OSError as error:
         raise TrainingFault(f"{run_dir} cannot be written to: {error.strerror}") from None
 

@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from byol_cli.schema.errors import InputError
 from byol_cli.training.files import tolerated, write_whole
+from byol_cli.training.outside import OutsideRecorders
 
 METRICS = "metrics.jsonl"
 
@@ -38,8 +39,12 @@ class Recorder:
     Where the disk is full or has gone, lines wait in memory for the next one that can be written.
     """
 
-    def __init__(self, run_dir: Path, *, start_step: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, run_dir: Path, *, start_step: int, say: Callable[[str], None], outside: OutsideRecorders | None = None
+    ) -> None:
         """Open the files in `run_dir`; lines from after `start_step`, left by a run that was cut off, are dropped.
+
+        `outside` gets the same figures.
 
         Raises:
             OSError: they cannot be written.
@@ -51,7 +56,7 @@ class Recorder:
         self._size = self.path.stat().st_size
         self._waiting: list[str] = []
         self._lock = threading.Lock()  # checkpoints are written in a thread, after the lines before them
-        self._say = say
+        self._say, self._outside = say, outside
         self._failing = False
         threading.excepthook = _leave_to_the_main_thread
         self._tensorboard: SummaryWriter | None = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_step + 1)
@@ -73,6 +78,8 @@ class Recorder:
                 board.add_scalar(name, value, step)
 
         self._draw(points)
+        if self._outside is not None:
+            self._outside.record(step, values)
 
     def picture(self, name: str, image: Tensor) -> None:
         """A picture `(3, height, width)` of values in [0, 1]."""

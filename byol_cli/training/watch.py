@@ -4,25 +4,25 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 
 from byol_cli.data.loader import TrainingBatches
 from byol_cli.model.backbones import Backbone
-from byol_cli.schema.errors import InputError, TrainingFault
+from byol_cli.schema.errors import Hopeless, InputError, TrainingFault
 from byol_cli.training.checkpoint_search import FOLDER, newest_good
 from byol_cli.training.collapse import read_gauges
 from byol_cli.training.console import Progress, say
 from byol_cli.training.distributed import check_same_weights, share_bad_images
 from byol_cli.training.interrupt import StopRequest
+from byol_cli.training.median_rule import rule_for
 from byol_cli.training.nonfinite import NonfiniteGuard
 from byol_cli.training.ranks import any_of_us, from_first, in_all_alike, is_first, together
 from byol_cli.training.recorder import NoRecorder, Recorder
 from byol_cli.training.saving import NoSaver, Saver
 from byol_cli.training.setup import Run
-
-MAX_WAIT_SHARE = 0.1
+from byol_cli.training.waiting import Waiting
 
 SCORE, BEST_SCORE = "selection_score", "best_selection_score"
 SKIPPED, ROLLBACKS = "train/nonfinite_steps", "train/rollbacks"  # both counted against trainer.max_nonfinite
@@ -53,10 +53,11 @@ class Watch:
         self.run, self.run_dir, self.probe, self.gauge_images = run, run_dir, probe, gauge_images
         self.recorder, self.batches, self.progress = recorder, batches, progress
         self.guard, self.stop = guard, stop
+        self.others = rule_for(run, run_dir)
         self.metrics: dict[str, float] = dict(run.resumed_metrics)
         self.saver = together(lambda: self.make_saver())
-        self._warned = self._told_of_waiting = False
-        self._after_start: tuple[float, float] | None = None  # seconds of waiting and of training by the first figures
+        self._warned = False
+        self._waiting = Waiting(run, say=say)
         self.training_seconds = 0.0  # without gauges, probes and checkpoints
         self.first_step = self._window_step = run.state.step
         self._window_seconds = self._window_wait = 0.0
@@ -68,7 +69,7 @@ class Watch:
         """Do what is due after step `run.state.step`.
 
         Raises:
-            TrainingFault: the run diverges, collapses or cannot be saved, and shall stop then.
+            TrainingFault: the run diverges, collapses or cannot be saved, and shall stop then; or it is hopeless.
         """
         run, trainer = self.run, self.run.config.trainer
         step, last = run.state.step, run.state.step == run.plan.total_steps
@@ -94,6 +95,8 @@ class Watch:
         if log and all(map(math.isfinite, figures.values())):
             self.log(figures)
         best = self.take_probe() if probe else False
+        if probe and not last:
+            self.compare_with_others(best=best)
         if last or stopping or save or best:
             run.state.about_to_save()
         if last or stopping:
@@ -183,7 +186,7 @@ class Watch:
             "train/images_per_second": (step - self._window_step) * trainer.batch_size / seconds,
             "train/data_wait_share": (self.batches.wait_seconds - self._window_wait) / seconds,
         }
-        self.tell_of_waiting()
+        self._waiting.look(self.batches.wait_seconds, self.training_seconds)
         self._window_step, self._window_seconds = step, self.training_seconds
         self._window_wait = self.batches.wait_seconds
         self.metrics |= figures  # without the speed: what is in a checkpoint is the same for the same run
@@ -194,22 +197,11 @@ class Watch:
             feature_std=self.metrics.get("gauges/feature_std"),
         )
 
-    def tell_of_waiting(self) -> None:
-        """Say once that steps wait for images, and what would help. The first figures are of workers just starting."""
-        wait, seconds = self.batches.wait_seconds, self.training_seconds
-        if self._after_start is None:
-            self._after_start = wait, seconds
-            return
-        share = (wait - self._after_start[0]) / (seconds - self._after_start[1])
-        if share > MAX_WAIT_SHARE and self.run.reads_files and not self._told_of_waiting:
-            say(f"{share:.0%} of the time is spent waiting for images: {self.run.remedy_for_waiting()}")
-            self._told_of_waiting = True
-
     def read_gauges(self) -> None:
         """Measure collapse; warn when it sets in, or stop the run where the configuration says so.
 
         Raises:
-            TrainingFault: the run collapses and `trainer.on_collapse=stop`.
+            Hopeless: the run collapses and `trainer.on_collapse=stop`.
         """
         gauges = from_first(lambda: read_gauges(self.run.state.online, self.gauge_images, self.run.runtime))
         values = gauges.values()
@@ -217,13 +209,23 @@ class Watch:
         self.recorder.record(self.run.state.step, values)
         verdict = gauges.verdict() if self.past_the_start() else None
         if verdict and self.run.config.trainer.on_collapse == "stop":
-            self.run.state.about_to_save()
-            from_first(lambda: self.saver.save_and_wait(best=False))
-            fault = TrainingFault(f"step {self.run.state.step}: {verdict}; trainer.on_collapse=warn would go on")
-            raise in_all_alike(fault)
+            self.give_up(f"{verdict}; trainer.on_collapse=warn would go on", rule="collapse")
         if verdict and not self._warned:
             say(f"warning: step {self.run.state.step}: {verdict}")
         self._warned = verdict is not None
+
+    def compare_with_others(self, *, best: bool) -> None:
+        """Raises Hopeless where the sweep's other runs did better by this step, and `trainer.stop_early` asks."""
+        verdict = self.others and self.others.verdict(self.run.state.step, self.metrics[BEST_SCORE])
+        if verdict:
+            self.give_up(verdict, rule="median", best=best)
+
+    def give_up(self, why: str, *, rule: str, best: bool = False) -> NoReturn:
+        """Save and raise Hopeless; `best`: these are the best weights so far."""
+        self.run.state.about_to_save()
+        from_first(lambda: self.saver.save_and_wait(best=best))
+        score = math.nan if self.score is None else self.score
+        raise in_all_alike(Hopeless(f"step {self.run.state.step}: {why}", rule=rule, score=score))
 
     def past_the_start(self) -> bool:
         """Untrained networks give all images nearly the same features: gauges are judged after the warm-up."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from byol_cli.cli.command import CommandLine
 from byol_cli.cli.presets import with_preset
-from byol_cli.cli.sweep import refuse_sweep
+from byol_cli.cli.sweep_plan import refuse_sweep
 from byol_cli.schema.command import TrainConfig
 from byol_cli.training.setup import Run, prepare
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from byol_cli.cli import session
-from byol_cli.cli.sweep import Sweep
+from byol_cli.cli.sweep_job import SweepTask
 from byol_cli.evaluation.evaluator import Evaluator
 from byol_cli.training.checkpoint_search import newest_good
 
@@ -181,14 +181,14 @@ def test_a_run_that_is_interrupted_while_it_is_taken_up_again_is_not_said_to_beg
 def test_a_signal_between_two_jobs_ends_the_sweep(
     byol_train: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_job = Sweep.run_job
+    run_job = SweepTask._run
 
-    def run_and_stop(self: Sweep, *arguments: Any) -> Any:
+    def run_and_stop(self: SweepTask, *arguments: Any) -> Any:
         outcome = run_job(self, *arguments)
         os.kill(os.getpid(), signal.SIGTERM)
         return outcome
 
-    monkeypatch.setattr(Sweep, "run_job", run_and_stop)
+    monkeypatch.setattr(SweepTask, "_run", run_and_stop)
     ended = byol_train("-m", *tiny, *SHORT, "trainer.steps=2", "seed=0,1,2", "hydra.sweep.dir=sweep")
     assert ended.code == 75, ended.err
     rows = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()[1:]

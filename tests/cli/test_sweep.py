@@ -13,6 +13,7 @@ import pytest
 
 from byol_cli.cli import train as train_command
 from byol_cli.cli.command import DONE, Outcome
+from byol_cli.cli.job_folder import job_name
 from byol_cli.schema.command import TrainConfig
 
 Command = Callable[..., Any]
@@ -63,39 +64,46 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def statuses(ended: Any) -> dict[str, str]:
-    lines = ended.out[ended.out.rindex("job  overrides") :].splitlines()[1:]
-    return {words[1]: words[2] for words in map(str.split, lines) if len(words) > 3}
+    lines = ended.out[ended.out.rindex("job         overrides") :].split("\n\n")[0].splitlines()[1:]
+    return {words[1]: words[2] for words in map(str.split, lines)}
+
+
+def folder_of(*words: str) -> Path:
+    return Path("sweep") / job_name(words)
 
 
 def test_whatever_becomes_of_a_job_the_others_are_run_and_told_of(
     byol_train: Command, jobs: Callable[..., None], tmp_path: Path
 ) -> None:
     jobs(damaged, broken, done, done)
-    with held_elsewhere(tmp_path / "sweep" / "2") as process:
+    with held_elsewhere(tmp_path / folder_of("seed=2")) as process:
         ended = byol_train("-m", "seed=0,1,2,3", "hydra.sweep.dir=sweep")
     assert ended.code == 0, ended.err
-    assert statuses(ended) == {f"seed={seed}": "failed" for seed in range(3)} | {"seed=3": "done"}
-    assert f"sweep/2 is being written by process {process} on " in ended.err
-    assert not list((tmp_path / "sweep" / "2").iterdir())
-    assert "sweep/1/summary.json cannot be written: No such file or directory" in ended.err
+    assert statuses(ended) == {"seed=3": "done", "seed=0": "failed", "seed=1": "failed", "seed=2": "running"}
+    assert f"{folder_of('seed=2')} is being written by process {process} on " in ended.err
+    assert not list((tmp_path / folder_of("seed=2")).iterdir())
+    assert f"{folder_of('seed=1')}/job.json cannot be written: No such file or directory" in ended.err
     rows = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()
-    assert [row.split(",")[:3] for row in rows[1:3]] == [["3", "seed=3", "done"], ["0", "seed=0", "failed"]]
+    best, worst = folder_of("seed=3").name, folder_of("seed=0").name
+    assert [row.split(",")[:3] for row in rows[1:3]] == [[best, "seed=3", "done"], [worst, "seed=0", "failed"]]
+    assert f"{worst}: its summary.json is damaged" in ended.out
+    assert f"{folder_of('seed=1').name}: OSError: [Errno 28] No space left on device" in ended.out
 
 
 def test_where_neither_the_next_folder_nor_the_table_can_be_written_it_is_printed(
     byol_train: Command, jobs: Callable[..., None], tmp_path: Path
 ) -> None:
     def spoil(run_dir: Path) -> Outcome:
-        (run_dir.parent / "1").touch()
+        (run_dir.parent / folder_of("seed=1").name).touch()
         (run_dir.parent / "sweep.csv").mkdir()
         return done(run_dir)
 
     jobs(spoil)
     ended = byol_train("-m", "seed=0,1", "hydra.sweep.dir=sweep")
     assert (ended.code, statuses(ended)) == (3, {"seed=0": "done", "seed=1": "not"})
-    *_, folder, table = ended.err.splitlines()
+    *_, table, folder = ended.err.splitlines()
     assert folder.startswith("byol-train: the sweep ends at ")
-    assert folder.endswith("sweep/1: File exists")
+    assert folder.endswith(f"{folder_of('seed=1')}: File exists")
     assert table == "warning: sweep/sweep.csv cannot be written: Is a directory"
     assert "Traceback" not in ended.err
 

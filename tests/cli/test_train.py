@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from byol_cli.cli.job_folder import job_name
 from byol_cli.training.console import Progress
 from byol_cli.training.recorder import read_metrics
 
@@ -282,10 +283,11 @@ def test_a_sweep_survives_a_failing_job_and_leaks_nothing(byol_train: Command, t
     assert [row.split(",")[2] for row in rows[1:]] == ["done", "done", "failed"]
     scores = [float(row.split(",")[3]) for row in rows[1:3]]
     assert scores == sorted(scores, reverse=True)
-    table = ended.out[ended.out.rindex("job  overrides") :]
+    table = ended.out[ended.out.rindex("job         overrides") :]
     assert [line.split()[2] for line in table.splitlines()[1:4]] == ["done", "done", "failed"]
     assert byol_train(*words, "trainer.batch_size=32", "hydra.run.dir=alone").code == 0
-    assert same(weights_of(tmp_path / "sweep" / "2")["online"], weights_of(tmp_path / "alone")["online"])
+    last = tmp_path / "sweep" / job_name([*words, "trainer.batch_size=32"])
+    assert same(weights_of(last)["online"], weights_of(tmp_path / "alone")["online"])
 
 
 def test_a_run_that_came_to_no_checkpoint_starts_over(byol_train: Command, tiny: list[str], tmp_path: Path) -> None:
@@ -358,21 +360,16 @@ def test_an_interrupted_sweep_ends_as_a_whole(
     byol_train: Command, tiny: list[str], tmp_path: Path, interrupt_at: Callable[[int], None]
 ) -> None:
     interrupt_at(2)
-    ended = byol_train("-m", *tiny, "trainer.steps=4", "evaluation=[knn]", "seed=0,1", "hydra.sweep.dir=sweep")
+    words = [*tiny, "trainer.steps=4", "evaluation=[knn]"]
+    ended = byol_train("-m", *words, "seed=0,1", "hydra.sweep.dir=sweep")
     assert ended.code == 75
-    assert f"go on by: byol-train resume={tmp_path}/sweep/0" in ended.err
+    assert f"go on by: byol-train resume={tmp_path}/sweep/{job_name([*words, 'seed=0'])}" in ended.err
     rows = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()[1:]
     assert [row.split(",")[2] for row in rows] == ["interrupted", "not run"]
 
 
-def test_a_sweep_in_which_nothing_runs_fails_and_a_used_folder_is_refused(
-    byol_train: Command, tiny: list[str], tmp_path: Path
-) -> None:
-    words = ["-m", *tiny, "trainer.batch_size=5000,6000", "hydra.sweep.dir=sweep"]
-    assert byol_train(*words).code == 2
-    ended = byol_train(*words)
-    assert ended.code == 2
-    assert ended.err == "byol-train: hydra.sweep.dir=sweep holds a sweep already\n"
+def test_a_sweep_in_which_nothing_runs_fails(byol_train: Command, tiny: list[str]) -> None:
+    assert byol_train("-m", *tiny, "trainer.batch_size=5000,6000", "hydra.sweep.dir=sweep").code == 2
 
 
 def test_a_folder_that_cannot_be_made_is_named(byol_train: Command, tmp_path: Path) -> None:

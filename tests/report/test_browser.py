@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from byol_cli.report.gallery import Gallery
-from byol_cli.report.page import write_report
+from byol_cli.report.page import write_report, write_sweep_report
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def test_a_run_is_shown_whole_without_an_error_or_sideways_scrolling(
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_a_sweep_is_shown_whole(browser: Any, sweep_dir: Path, width: int) -> None:
-    path = write_report(sweep_dir, gallery=None, say=print)
+    path = write_sweep_report(sweep_dir, say=print)
     show(browser, path, width=width, theme="light")
     assert_sound(browser, width=width)
 

@@ -2,16 +2,18 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from byol_cli.report.gallery import Gallery
-from byol_cli.report.page import write_report
+from byol_cli.report.page import write_report, write_sweep_report
 
 
 class Page(HTMLParser):
@@ -186,9 +188,30 @@ def test_a_collapsed_representation_is_shown_as_such(run_dir: Path, make_sample:
 
 
 def test_a_sweep_shows_its_jobs_and_links_their_reports(sweep_dir: Path) -> None:
-    page = Page(write_report(sweep_dir, gallery=None, say=print))
+    page = Page(write_sweep_report(sweep_dir, say=print))
     assert "The best of 3 jobs reaches 0.958 on the selection split. 1 did not get done." in page.text
     assert "optimizer.lr=0.3 · optimizer=sgd" in page.text
-    assert "Job 2: the loss is <b>not</b> finite" in page.text
-    assert [link["href"] for link in page.of("a")] == ["#sweep", "1/report.html"]
+    assert "Job 2, stopped: the loss is <b>not</b> finite" in page.text
+    assert [link["href"] for link in page.of("a")] == ["#sweep", "#failures", "1/report.html"]
     assert (sweep_dir / "sweep.png").is_file()
+    assert (sweep_dir / "coordinates.png").is_file()
+
+
+def test_of_thousands_of_jobs_the_page_shows_some_of_every_rank(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    head = "job,overrides,status,selection_score,linear_top1,knn_top1,few_label_top1,seconds,message"
+    rates = rng.uniform(0.01, 1, 5000)
+    jobs = [f"a{number},optimizer.lr={rate},done,{1 - number / 9000},,,,1.0," for number, rate in enumerate(rates)]
+    jobs += [f"b{number},optimizer.lr=9,failed,,,,,1.0,reason {number}" for number in range(1000)]
+    (tmp_path / "sweep.csv").write_text("\n".join([head, *jobs]))
+    began = time.monotonic()
+    path = write_sweep_report(tmp_path, say=print)
+    assert time.monotonic() - began < 10
+    assert path.stat().st_size < 400_000
+    page, written = Page(path), path.read_text()
+    assert "The best of 6,000 jobs reaches 1.000 on the selection split. 1,000 did not get done." in page.text
+    assert written.count("<polyline") == 300
+    assert "job a0: " in written
+    assert "job a4999: " in written
+    assert "300 of 5,000 jobs, evenly over all ranks." in page.text
+    assert "And 800 more in sweep.csv." in page.text

@@ -16,15 +16,16 @@ from sklearn.decomposition import PCA
 
 from byol_cli.report.charts import MAX_POINTS, Chart, axis, chart_html, thinned
 from byol_cli.report.confusion import confusion_html, shares
+from byol_cli.report.coordinates import axes_of
 from byol_cli.report.embedding_map import pca
 from byol_cli.report.gallery import Gallery
+from byol_cli.report.jobs import jobs_in, split_overrides
 from byol_cli.report.markup import json_block, short_number, text
 from byol_cli.report.neighbors import nearest, queries, same_class_share
 from byol_cli.report.results import measured_in
 from byol_cli.report.roc import roc_html, with_roc
 from byol_cli.report.run_folder import read_run_folder
 from byol_cli.report.settings import command
-from byol_cli.report.sweep import axes_of, jobs_in, split_overrides
 from byol_cli.report.tables import results_html
 from byol_cli.report.verdict import duration, sentence
 
