@@ -228,7 +228,10 @@ def test_in_memory_are_a_few_parts_only(
         (["output=x.npz", "dataset=digit"], r"dataset=digit must be one of .*did you mean digits"),
         (["output=x.npz", "dataset.root=photos"], r"dataset\.root: name its data set too, by dataset=\.\.\."),
         (["output=x.npz,y.npz"], r"output=x\.npz,y\.npz: byol-embed does one job at a time"),
-        (["output=run/config.yaml/x.npz"], r"output=run/config\.yaml/x\.npz: the folder run/config\.yaml/x\.npz\.parts cannot be made"),
+        (
+            ["output=run/config.yaml/x.npz"],
+            r"output=run/config\.yaml/x\.npz: the folder run/config\.yaml/x\.npz\.parts cannot be made",
+        ),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(
