@@ -21,8 +21,8 @@ from byol_cli.data.missing_folders import MissingFolders
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.feature_cache import weights_hash
 from byol_cli.evaluation.features import extract_features
-from byol_cli.export.extraction import embed_rest
 from byol_cli.export.every_image import EveryImage
+from byol_cli.export.extraction import embed_rest
 from byol_cli.export.neighbors import search, write_neighbors
 from byol_cli.export.parts import Parts, refuse_foreign
 from byol_cli.export.tables import WRITERS, Table, check_writer
