@@ -93,6 +93,11 @@ class TrainedBackbone:
         """The run's, or that of a file which lies elsewhere."""
         return self.path.parent.parent if self.path.parent.name == FOLDER else self.path.parent
 
+    @property
+    def results_folder(self) -> Path:
+        """Where measurements are written: the run's, or one beside a file that lies elsewhere."""
+        return self.folder if self.path.parent.name == FOLDER else self.path.with_name(f"{self.path.stem}.report")
+
     def untrained(self) -> Backbone:
         """The same network as the run's seed initialises it, in training mode; torch's generator stays as it was."""
         with torch.random.fork_rng(devices=[]):

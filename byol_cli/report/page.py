@@ -19,7 +19,7 @@ from byol_cli.report.neighbors import nearest, neighbors_html, save_neighbors
 from byol_cli.report.results import measured_in
 from byol_cli.report.roc import roc_html, save_roc, with_roc
 from byol_cli.report.run_folder import RunFolder, read_run_folder
-from byol_cli.report.settings import commands_html, settings_html, summary_line
+from byol_cli.report.settings import command, commands_html, settings_html, summary_line
 from byol_cli.report.sweep import best_settings, jobs_in, save_sweep, sweep_html, sweep_sentence
 from byol_cli.report.tables import results_html
 from byol_cli.report.tensorboard import write_board
@@ -39,7 +39,7 @@ def write_report(
     say: Callable[[str], None],
     tsne: bool = False,
     facts: Mapping[str, str] | None = None,
-) -> Path:
+) -> Path | None:
     """Write report.html, its pictures and TensorBoard's projector and hparams from what lies in `run_dir`.
 
     Args:
@@ -50,17 +50,19 @@ def write_report(
         facts: about the data and the machine, to be shown as they are.
 
     Returns:
-        The path of report.html.
+        The path of report.html, None where it cannot be written.
     """
-    path = run_dir / REPORT
+    path, written = run_dir / REPORT, False
     with tolerated(path, say=say):
         run = read_run_folder(run_dir, say=say)
         if run.is_sweep:
             write_whole(path, page(run, _sweep_parts(run, say=say)))
         else:
             write_whole(path, page(run, _run_parts(run, gallery, tsne=tsne, facts=facts or {}, say=say)))
+        written = True
+        if not run.is_sweep:
             write_board(run, gallery, say=say)
-    return path
+    return path if written else None
 
 
 def _sweep_parts(run: RunFolder, *, say: Callable[[str], None]) -> list[str]:
@@ -120,7 +122,13 @@ def _gallery_parts(run: RunFolder, gallery: Gallery, *, tsne: bool, say: Callabl
     )
     return [
         f"<style>{style}</style>",
-        map_html(gallery, places, columns=columns, neighbors=neighbors[:, :_NEAR]),
+        map_html(
+            gallery,
+            places,
+            columns=columns,
+            neighbors=neighbors[:, :_NEAR],
+            tsne=command("byol-eval", checkpoint=run.checkpoint, tsne="true"),
+        ),
         neighbors_html(gallery, neighbors, cosines, columns=columns),
     ]
 

@@ -78,14 +78,14 @@ def commands_html(run: RunFolder) -> str:
     folder = str(run.path)
     if run.is_sweep:
         return ""
-    done = run.summary.get("status") == "done"
+    trains_on = bool(run.config) and run.summary.get("status") != "done"
     commands = {
-        "Go on training": None if done else command("byol-train", resume=folder),
-        "Measure it": command("byol-eval", checkpoint=folder),
+        "Go on training": command("byol-train", resume=folder) if trains_on else None,
+        "Measure it": command("byol-eval", checkpoint=run.checkpoint),
         "Take the weights along": command(
-            "byol-export", checkpoint=folder, format="safetensors", output="backbone.safetensors"
+            "byol-export", checkpoint=run.checkpoint, format="safetensors", output="backbone.safetensors"
         ),
-        "Vectors of the images": command("byol-embed", checkpoint=folder, output="vectors.npz"),
+        "Vectors of the images": command("byol-embed", checkpoint=run.checkpoint, output="vectors.npz"),
         "Watch in TensorBoard": shlex.join(["tensorboard", "--logdir", f"{folder}/tensorboard"]),
     }
     items = "".join(
