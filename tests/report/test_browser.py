@@ -20,6 +20,13 @@ return [...document.querySelectorAll(arguments[0])].filter((node) => {
 PAGE_BACKGROUND = "return getComputedStyle(document.body).backgroundColor"
 
 
+def written(run_dir: Path, **how: Any) -> Path:
+    """Where the report is that can be written."""
+    path = write_report(run_dir, **how)
+    assert path is not None
+    return path
+
+
 def show(browser: Any, path: Path, *, width: int, theme: str) -> None:
     browser.get_log("browser")
     features = [{"name": "prefers-color-scheme", "value": theme}]
@@ -40,7 +47,7 @@ def assert_sound(browser: Any, *, width: int) -> None:
 def test_a_run_is_shown_whole_without_an_error_or_sideways_scrolling(
     browser: Any, run_dir: Path, sample: Gallery, width: int
 ) -> None:
-    path = write_report(run_dir, gallery=sample, say=print, tsne=True)
+    path = written(run_dir, gallery=sample, say=print, tsne=True)
     backgrounds = []
     for theme in ("light", "dark"):
         show(browser, path, width=width, theme=theme)
@@ -52,13 +59,13 @@ def test_a_run_is_shown_whole_without_an_error_or_sideways_scrolling(
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_a_sweep_is_shown_whole(browser: Any, sweep_dir: Path, width: int) -> None:
-    path = write_report(sweep_dir, gallery=None, say=print)
+    path = written(sweep_dir, gallery=None, say=print)
     show(browser, path, width=width, theme="light")
     assert_sound(browser, width=width)
 
 
 def test_names_of_classes_and_files_do_nothing_but_stand_there(browser: Any, run_dir: Path, sample: Gallery) -> None:
-    path = write_report(run_dir, gallery=sample, say=print)
+    path = written(run_dir, gallery=sample, say=print)
     show(browser, path, width=1440, theme="light")
     browser.execute_script(
         "for (const key of ['ArrowRight', 'ArrowRight', 'ArrowRight']) document.querySelector('[data-plot] svg')"
@@ -72,7 +79,7 @@ def test_names_of_classes_and_files_do_nothing_but_stand_there(browser: Any, run
 
 
 def test_pointing_at_a_curve_reads_its_value(browser: Any, run_dir: Path) -> None:
-    path = write_report(run_dir, gallery=None, say=print)
+    path = written(run_dir, gallery=None, say=print)
     show(browser, path, width=1440, theme="light")
     read = """
     const svg = document.querySelector(".chart svg"), box = svg.getBoundingClientRect();
@@ -87,7 +94,7 @@ def test_pointing_at_a_curve_reads_its_value(browser: Any, run_dir: Path) -> Non
 def test_pointing_at_the_map_shows_the_image_and_a_class_can_be_singled_out(
     browser: Any, run_dir: Path, sample: Gallery
 ) -> None:
-    path = write_report(run_dir, gallery=sample, say=print, tsne=True)
+    path = written(run_dir, gallery=sample, say=print, tsne=True)
     show(browser, path, width=1440, theme="light")
     point = """
     const svg = document.querySelector("[data-plot] svg"), box = svg.getBoundingClientRect();

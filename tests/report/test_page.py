@@ -14,6 +14,13 @@ from byol_cli.report.gallery import Gallery
 from byol_cli.report.page import write_report
 
 
+def written(run_dir: Path, **how: Any) -> Path:
+    """Where the report is that can be written."""
+    path = write_report(run_dir, **how)
+    assert path is not None
+    return path
+
+
 class Page(HTMLParser):
     """Collects elements, their attributes and the text outside scripts and styles."""
 
@@ -48,7 +55,7 @@ def anchors(page: Page) -> list[str | None]:
 
 
 def test_everything_that_was_asked_for_is_there(run_dir: Path, sample: Gallery) -> None:
-    page = Page(write_report(run_dir, gallery=sample, say=print, facts={"images": "1,294 to train on"}))
+    page = Page(written(run_dir, gallery=sample, say=print, facts={"images": "1,294 to train on"}))
     assert anchors(page) == ("results training collapse views map neighbors confusion classes next settings".split())
     for words in (
         "Better than the untrained backbone, but no better than raw pixels. No sign of collapse.",
@@ -65,7 +72,7 @@ def test_everything_that_was_asked_for_is_there(run_dir: Path, sample: Gallery) 
 
 
 def test_nothing_is_fetched_and_only_the_pages_own_script_may_run(run_dir: Path, sample: Gallery) -> None:
-    path = write_report(run_dir, gallery=sample, say=print, tsne=True)
+    path = written(run_dir, gallery=sample, say=print, tsne=True)
     page = Page(path)
     for tag, attributes in page.elements:
         for name in ("src", "href", "srcset", "poster", "data", "action"):
@@ -80,7 +87,7 @@ def test_nothing_is_fetched_and_only_the_pages_own_script_may_run(run_dir: Path,
 
 
 def test_pictures_and_tables_can_be_heard(run_dir: Path, sample: Gallery) -> None:
-    page = Page(write_report(run_dir, gallery=sample, say=print))
+    page = Page(written(run_dir, gallery=sample, say=print))
     assert all(image["alt"] for image in page.of("img"))
     assert all(attributes.get("aria-label") for attributes in page.of("svg"))
     assert all(attributes.get("scope") in ("col", "row") for attributes in page.of("th"))
@@ -90,7 +97,7 @@ def test_pictures_and_tables_can_be_heard(run_dir: Path, sample: Gallery) -> Non
 
 
 def test_a_hostile_name_makes_no_element(run_dir: Path, sample: Gallery) -> None:
-    page = Page(write_report(run_dir, gallery=sample, say=print))
+    page = Page(written(run_dir, gallery=sample, say=print))
     assert len(page.of("script")) == 2  # the map's data and the page's own
     assert not [image for image in page.of("img") if image["src"] == "x"]
     assert "<script>window.hacked = 1</script>" in page.text
@@ -99,7 +106,7 @@ def test_a_hostile_name_makes_no_element(run_dir: Path, sample: Gallery) -> None
 def test_a_thousand_thumbnails_of_noise_take_less_than_three_megabytes(
     run_dir: Path, make_sample: Callable[..., Gallery]
 ) -> None:
-    path = write_report(run_dir, gallery=make_sample(1000, size=32, channels=3), say=print)
+    path = written(run_dir, gallery=make_sample(1000, size=32, channels=3), say=print)
     assert path.stat().st_size < 3_000_000
 
 
@@ -107,14 +114,14 @@ def test_a_curve_of_verification_is_saved_too(run_dir: Path, make_evaluation: Ca
     curve = {"false_accept": [0.0, 1.0], "true_accept": [0.0, 1.0]}
     line = make_evaluation("trained", 0.5, measure="retrieval", settings={"roc": curve})
     (run_dir / "evaluations.jsonl").write_text(json.dumps(line) + "\n")
-    assert "verification" in anchors(Page(write_report(run_dir, gallery=None, say=print)))
+    assert "verification" in anchors(Page(written(run_dir, gallery=None, say=print)))
     assert (run_dir / "roc.png").is_file()
 
 
 def test_a_run_that_stopped_has_neither_map_nor_results(run_dir: Path) -> None:
     (run_dir / "evaluations.jsonl").unlink()
     (run_dir / "summary.json").write_text(json.dumps({"status": "stopped", "steps": 60, "message": "no <b>space</b>"}))
-    page = Page(write_report(run_dir, gallery=None, say=print))
+    page = Page(written(run_dir, gallery=None, say=print))
     assert anchors(page) == ["training", "collapse", "views", "next", "settings"]
     assert "This run was stopped by a fault. No sign of collapse." in page.text
     assert "no <b>space</b>" in page.text
@@ -122,7 +129,7 @@ def test_a_run_that_stopped_has_neither_map_nor_results(run_dir: Path) -> None:
 
 
 def test_an_empty_folder_has_a_page_too(tmp_path: Path) -> None:
-    page = Page(write_report(tmp_path, gallery=None, say=print))
+    page = Page(written(tmp_path, gallery=None, say=print))
     assert "Nothing has been measured yet." in page.text
 
 
@@ -130,7 +137,7 @@ def test_a_last_evaluation_that_was_cut_off_is_left_out_without_a_word(run_dir: 
     path = run_dir / "evaluations.jsonl"
     path.write_text(path.read_text()[:-40])
     said: list[str] = []
-    page = Page(write_report(run_dir, gallery=None, say=said.append))
+    page = Page(written(run_dir, gallery=None, say=said.append))
     assert said == []
     assert "Better than the untrained backbone." in page.text
 
@@ -141,7 +148,7 @@ def test_damaged_files_are_told_of_and_the_rest_is_shown(run_dir: Path) -> None:
     path = run_dir / "evaluations.jsonl"
     path.write_text(f"{{]\n{path.read_text()}")
     said: list[str] = []
-    page = Page(write_report(run_dir, gallery=None, say=said.append))
+    page = Page(written(run_dir, gallery=None, say=said.append))
     assert [line.split(":")[0] for line in said] == ["warning"] * 3
     assert "0.978" in page.text
 
@@ -168,7 +175,7 @@ def test_without_labels_nothing_speaks_of_classes(
     figures = {"effective_rank": 0.4}
     more = {"measure": "label_free", "measured_on": "train", "figures": figures, "interval": {}, "classes": []}
     (run_dir / "evaluations.jsonl").write_text(json.dumps(make_evaluation("trained", 0.0, **more)) + "\n")
-    page = Page(write_report(run_dir, gallery=make_sample(20, labelled=False), say=print))
+    page = Page(written(run_dir, gallery=make_sample(20, labelled=False), say=print))
     assert "Without labels nothing says how good it is" in page.text
     assert "confusion" not in anchors(page)
     assert "of the same class" not in page.text
@@ -180,13 +187,13 @@ def test_a_collapsed_representation_is_shown_as_such(run_dir: Path, make_sample:
         file.write(json.dumps({"step": 70, **gauges}) + "\n")
     sample = make_sample(20)
     sample.features[:] = torch.ones(12)
-    page = Page(write_report(run_dir, gallery=sample, say=print, tsne=True))
+    page = Page(written(run_dir, gallery=sample, say=print, tsne=True))
     assert "The representation is collapsing." in page.text
     assert "not healthy; healthy is above 0.1" in page.text
 
 
 def test_a_sweep_shows_its_jobs_and_links_their_reports(sweep_dir: Path) -> None:
-    page = Page(write_report(sweep_dir, gallery=None, say=print))
+    page = Page(written(sweep_dir, gallery=None, say=print))
     assert "The best of 3 jobs reaches 0.958 on the selection split. 1 did not get done." in page.text
     assert "optimizer.lr=0.3 · optimizer=sgd" in page.text
     assert "Job 2: the loss is <b>not</b> finite" in page.text

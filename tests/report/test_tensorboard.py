@@ -22,6 +22,13 @@ WAIT_SECONDS = 60
 OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
+def written(run_dir: Path, **how: Any) -> Path:
+    """Where the report is that can be written."""
+    path = write_report(run_dir, **how)
+    assert path is not None
+    return path
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -132,7 +139,7 @@ def test_a_board_that_cannot_be_written_ends_nothing(run_dir: Path, sample: Gall
     (run_dir / "tensorboard").rename(tmp_path / "moved")
     (run_dir / "tensorboard").touch()
     said: list[str] = []
-    path = write_report(run_dir, gallery=sample, say=said.append)
+    path = written(run_dir, gallery=sample, say=said.append)
     assert path.is_file()
     assert len(said) == 1
     assert "tensorboard cannot be written" in said[0]
