@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import processes
 
 from byol_cli.cli.command import BUG, DONE, Outcome, complain, guarded
-from byol_cli.cli.compose import quoted
+from byol_cli.schema.load import quoted
 from byol_cli.schema.errors import InputError
 
 PROGRAM = "endurance.py"

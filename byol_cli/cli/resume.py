@@ -12,14 +12,14 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.types import Override
 
-from byol_cli.cli.compose import GROUPS, parse_overrides, quoted
+from byol_cli.cli.compose import GROUPS, parse_overrides
 from byol_cli.cli.folders import holds_run, summary_if_done
 from byol_cli.data.imagenet_archives import refuse_to_unpack
 from byol_cli.schema.command import OPTIONS, TrainConfig
 from byol_cli.schema.dataset import FilesConfig, TorchvisionConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.evaluation import EvaluationConfig
-from byol_cli.schema.load import CONFIG_DIR, load, plain, show
+from byol_cli.schema.load import CONFIG_DIR, load, plain, quoted, show
 from byol_cli.schema.model import CustomConfig
 from byol_cli.schema.stored import load_stored
 from byol_cli.training.ranks import local_world_size, world_size

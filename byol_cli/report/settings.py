@@ -8,6 +8,7 @@ import yaml
 
 from byol_cli.report.markup import pairs, plain_value, section, table, text
 from byol_cli.report.run_folder import RunFolder
+from byol_cli.schema.load import quoted
 
 SETTINGS = {
     "data set": "dataset.name",
@@ -96,15 +97,9 @@ def commands_html(run: RunFolder) -> str:
 
 def command(program: str, **words: str) -> str:
     """A command line, each value quoted for Hydra where it needs it, and for the shell."""
-    return shlex.join([program, *(f"{name}={_quoted(value)}" for name, value in words.items())])
-
-
-def _quoted(value: str) -> str:
-    """As `cli.compose.quoted` does: backslashes count before quotes alone."""
-    if _SIMPLE.fullmatch(value):
-        return value
-    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), value)
-    return f'"{escaped}"'
+    return shlex.join(
+        [program, *(f"{name}={value if _SIMPLE.fullmatch(value) else quoted(value)}" for name, value in words.items())]
+    )
 
 
 def _bad_images(run: RunFolder) -> str:
