@@ -21,6 +21,7 @@ WHERE = {
     "test": "the test images",
     "selection": "the selection split, held out of the training images",
     "train": "the training images",
+    "all": "all labelled images",
     "pairs": "the named pairs of images",
 }
 MAX_CLASSES = 100  # of a confusion matrix that is shown
@@ -91,7 +92,7 @@ class Measured:
         """How many it was measured on, where that is known."""
         if self.confusion is not None:
             return sum(map(sum, self.confusion))
-        count = self.settings.get("images")
+        count = self.settings.get("measured_images", self.settings.get("images"))
         return count if isinstance(count, int) else None
 
     @property
@@ -147,7 +148,7 @@ def _variant(name: str, value: Any) -> str:
     if name == "labels_per_class":
         return f"{value} labels a class"
     if name == "fraction" and is_number(value):
-        return "all labels" if value == 1 else f"{100 * value:.3g} % of labels"
+        return "all labels" if value == 1 else f"{100 * value:.3g} % of the labels"
     return str(value)
 
 

@@ -1,5 +1,7 @@
 """report.html as a browser shows it: on a phone and on a desk, light and dark."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,22 @@ def test_a_run_is_shown_whole_without_an_error_or_sideways_scrolling(
         backgrounds.append(browser.execute_script(PAGE_BACKGROUND))
     assert sum(map(int, backgrounds[0][4:-1].split(", "))) > 600
     assert sum(map(int, backgrounds[1][4:-1].split(", "))) < 150
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_column_of_the_results_is_out_of_sight(
+    browser: Any, run_dir: Path, make_evaluation: Callable[..., dict[str, Any]], width: int
+) -> None:
+    names = ("trained", "untrained", "pixels", "scratch")
+    tuned = {"measure": "finetune", "settings": {"fraction": 0.01}, "figures": {"top1": 0.5, "std": 0.02}}
+    lines = [make_evaluation(name, 0.5, **more) for name in names for more in ({}, tuned)]
+    (run_dir / "evaluations.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    show(browser, written(run_dir, gallery=None, say=print), width=width, theme="light")
+    hidden = (
+        "return [...document.querySelectorAll('#results > .scroll')].map((box) => box.scrollWidth - box.clientWidth)"
+    )
+    assert browser.execute_script(hidden) == [0]
+    assert browser.execute_script("return document.querySelectorAll('#results > .scroll thead th').length") == 5
 
 
 @pytest.mark.parametrize("width", [390, 1440])

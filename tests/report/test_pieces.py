@@ -108,7 +108,7 @@ def test_hyper_parameters_are_told_and_lists_without_end_are_not(run_dir: Path, 
     evaluate(run_dir, [make_evaluation("trained", 0.5, settings=settings)])
     shown = results_html(measured_in(read_run_folder(run_dir, say=print)))
     assert "learning rates 0.4, 0.1" in shown
-    assert "Linear probe, augmented, 1 % of labels" in shown
+    assert "Linear probe, augmented, 1 % of the labels" in shown
     assert "0.123456" not in shown
 
 

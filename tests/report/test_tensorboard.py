@@ -129,9 +129,9 @@ def test_every_measurement_has_a_tag_of_its_own_at_the_step_of_its_checkpoint(
         if name.endswith("top1")
     }
     assert found == {
-        "measured/test/finetune_1_percent_of_labels_top1": [(20, 0.5), (60, 0.7)],
+        "measured/test/finetune_1_percent_of_the_labels_top1": [(20, 0.5), (60, 0.7)],
         "measured/test/finetune_all_labels_top1": [(20, 0.9)],
-        "measured/selection/finetune_1_percent_of_labels_top1": [(60, 0.8)],
+        "measured/selection/finetune_1_percent_of_the_labels_top1": [(60, 0.8)],
     }
 
 
