@@ -40,15 +40,20 @@ def _tables(results: Sequence[Measured]) -> str:
 
 def _how(results: Sequence[Measured]) -> str:
     """The settings of each measurement, folded; those of the trained backbone, where they differ by what was chosen."""
-    rows = []
-    for title in dict.fromkeys(result.title for result in results):
-        alike = [result for result in results if result.title == title]
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for title, part in dict.fromkeys((result.title, result.table) for result in results):
+        alike = [result for result in results if (result.title, result.table) == (title, part)]
         settings = next((result for result in alike if result.representation == "trained"), alike[0]).settings
         words = [f"{name.replace('_', ' ')} {plain_value(settings[name])}" for name in settings if name not in _LONG]
         if words:
-            rows.append((text(title), [text("; ".join(words))]))
-    if not rows:
+            found.setdefault((title, "; ".join(words)), {})[alike[0].place] = None
+    if not found:
         return ""
+    titles = [title for title, _ in found]
+    rows = [
+        (text(title if titles.count(title) == 1 else f"{title}, on {', '.join(places)}"), [text(words)])
+        for (title, words), places in found.items()
+    ]
     listed = table("settings of each measurement, as for the trained backbone", ["", "settings"], rows, kind="listing")
     return f"<details><summary>How it was measured</summary>{listed}</details>"
 

@@ -84,6 +84,15 @@ def test_other_images_of_the_same_name_are_told_apart_by_their_digest(
     ]
 
 
+def test_settings_that_differ_are_told_of_each_folder(photo_run: Path) -> None:
+    rows = [json.loads(line) for line in (photo_run / "evaluations.jsonl").read_text().splitlines()]
+    rows[2]["settings"] = {"epochs": 5}
+    evaluate(photo_run, rows)
+    shown = results_html(measured_in(read_run_folder(photo_run, say=print))).split("How it was measured")[1]
+    assert "Linear probe, on the test images of image_folder (mine)</th><td>epochs 80" in shown
+    assert "Linear probe, on the test images of image_folder (other)</th><td>epochs 5" in shown
+
+
 def test_before_training_has_measured_the_images_of_the_configuration_count(photo_run: Path) -> None:
     rows = [json.loads(line) for line in (photo_run / "evaluations.jsonl").read_text().splitlines()]
     evaluate(photo_run, [row | {"command": "byol-eval"} for row in [*rows[2:], *rows[:2]]])
