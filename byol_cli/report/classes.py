@@ -23,7 +23,7 @@ def classes_html(result: Measured | None) -> str:
     if len(ranked) > SHOWN_CLASSES:
         rest = _class_table(f"{caption}: the others", ranked[SHOWN_CLASSES:], counts)
         body += f"<details><summary>The other {len(ranked) - SHOWN_CLASSES} classes</summary>{rest}</details>"
-    return section("classes", "Classes", body, lead="The accuracy on the images of each class, the hardest first.")
+    return section("classes", "Classes", body, lead=f"{caption}: the accuracy on each class, the hardest first.")
 
 
 def _class_table(caption: str, ranked: Sequence[tuple[str, float]], counts: dict[str, int]) -> str:

@@ -75,7 +75,7 @@ class Measured:
     @property
     def table(self) -> tuple[Any, ...]:
         """Alike for all that is comparable: the same images, the same checkpoint."""
-        return self.source, self.images, self.measured_on, *self.weights
+        return self.images or self.source, self.measured_on, *self.weights
 
     @property
     def weights(self) -> tuple[str, int]:

@@ -60,7 +60,7 @@ def differences_in_words(found: Mapping[str, TensorClaim], expected: Mapping[str
     lists = {
         "missing": [name for name in expected if name not in found],
         "unexpected": [name for name in found if name not in expected],
-        "other": [
+        "of another form": [
             f"{name} ({_described(found[name])} instead of {_described(claim)})"
             for name, claim in expected.items()
             if name in found and found[name] != claim

@@ -84,6 +84,12 @@ def test_other_images_of_the_same_name_are_told_apart_by_their_digest(
     ]
 
 
+def test_the_same_images_by_another_path_are_one_table(run_dir: Path, make_evaluation: Line) -> None:
+    lines = [photos("mine", "a" * 64), photos("/home/me/mine", "a" * 64)]
+    evaluate(run_dir, [make_evaluation("trained", 0.9, **line) for line in lines])
+    assert len(captions(run_dir)) == 1
+
+
 def test_settings_that_differ_are_told_of_each_folder(photo_run: Path) -> None:
     rows = [json.loads(line) for line in (photo_run / "evaluations.jsonl").read_text().splitlines()]
     rows[2]["settings"] = {"epochs": 5}

@@ -18,4 +18,4 @@ def test_missing_and_unexpected_names_are_two_lists_of_a_few() -> None:
 
 def test_weights_of_another_shape_are_told_with_both() -> None:
     told = differences_in_words(claims("a", "b"), claims("a") | claims("b", size=4))
-    assert told == "other: b (torch.float32 of shape (3,) instead of torch.float32 of shape (4,))"
+    assert told == "of another form: b (torch.float32 of shape (3,) instead of torch.float32 of shape (4,))"
