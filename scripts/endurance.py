@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 import processes
 
 from byol_cli.cli.command import BUG, DONE, Outcome, complain, guarded
-from byol_cli.cli.compose import quoted
 from byol_cli.schema.errors import InputError
+from byol_cli.schema.load import quoted
 
 PROGRAM = "endurance.py"
 BATCH, SIDE = 16, 40

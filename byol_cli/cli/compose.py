@@ -1,7 +1,6 @@
 """From the words on the command line to a checked configuration, or one line that says what is wrong with them."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -15,7 +14,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from byol_cli.schema.command import OPTIONS
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.load import CONFIG_DIR, load, nearest
+from byol_cli.schema.load import CONFIG_DIR, load, nearest, quoted
 
 T = TypeVar("T")
 
@@ -72,11 +71,14 @@ def compose_config(config_name: str, words: Sequence[str], *, config_dir: str | 
     search = [f"hydra.searchpath=[file://{config_dir}]"] if config_dir else []
     try:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            return compose(config_name, overrides=[*search, *overrides], return_hydra_config=True)
+            composed = compose(config_name, overrides=[*search, *overrides], return_hydra_config=True)
     except MissingConfigException as error:
         raise InputError(_missing_option(error)) from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: such as hydra=1, ~group=[]
         raise InputError(one_line(error)) from None
+    for override in parsed:
+        _check_chosen(override, composed)
+    return composed
 
 
 def load_config(schema: type[T], composed: DictConfig) -> T:
@@ -89,12 +91,6 @@ def load_config(schema: type[T], composed: DictConfig) -> T:
     except OmegaConfBaseException as error:
         raise InputError(one_line(error)) from None
     return load(schema, plain, OPTIONS)
-
-
-def quoted(value: object) -> str:
-    """`value` as Hydra's override grammar takes it whatever is in it: backslashes count before quotes alone."""
-    text = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), str(value))
-    return f'"{text}"'
 
 
 def literally(value: object) -> str:
@@ -123,6 +119,21 @@ def _check_choice(override: Override) -> None:
     names = value if isinstance(value, list) and group in SEVERAL else [value]
     if not all(isinstance(name, str) for name in names):
         raise InputError(f"{override.input_line} must be one of {', '.join(_options(group))}")
+
+
+def _check_chosen(override: Override, composed: DictConfig) -> None:
+    """Refuse a setting of an option that is not in the list of its group; raises InputError."""
+    group, *names = override.key_or_group.split(".")
+    if group not in SEVERAL or len(names) < 2 or names[0] not in _options(group):
+        return
+    option = names[0]
+    whole: Any = OmegaConf.load(CONFIG_DIR / group / f"{option}.yaml")
+    if composed[group][option] is not None and whole[option].keys() - composed[group][option].keys():
+        chosen = [name for name, settings in composed[group].items() if settings is not None and name != option]
+        raise InputError(
+            f"{override.input_line}: {option} is not among what is measured; "
+            f"{group}=[{','.join([*chosen, option])}] adds it"
+        )
 
 
 def _options(group: str) -> list[str]:

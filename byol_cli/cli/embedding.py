@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from byol_cli.cli.command import DONE, Outcome, say
-from byol_cli.cli.folders import RunLock
+from byol_cli.cli.folders import LOCK, RunLock
 from byol_cli.cli.measurement import feature_settings
 from byol_cli.data.build import build_splits
 from byol_cli.data.centre_crops import evaluation_batches
@@ -21,13 +21,13 @@ from byol_cli.data.missing_folders import MissingFolders
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.feature_cache import weights_hash
 from byol_cli.evaluation.features import extract_features
-from byol_cli.export.embedding import embed_rest
 from byol_cli.export.every_image import EveryImage
+from byol_cli.export.extraction import embed_rest
 from byol_cli.export.neighbors import search, write_neighbors
-from byol_cli.export.parts import Parts
+from byol_cli.export.parts import Parts, refuse_foreign
 from byol_cli.export.tables import WRITERS, Table, check_writer
 from byol_cli.export.trained import TrainedBackbone, open_trained
-from byol_cli.export.whole_file import beside, make_parent, refuse_existing, written_whole
+from byol_cli.export.whole_file import beside, make_folder, refuse_existing, written_whole
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.export import EmbedConfig
 from byol_cli.training.interrupt import StopRequest
@@ -39,7 +39,9 @@ BAD_IMAGES = "bad_images.txt"
 def embed_images(config: EmbedConfig, *, stop: StopRequest) -> Outcome:
     """Features of every image into parts, then all parts into one file."""
     output = Path(config.output)
+    folder = output.with_name(f"{output.name}.parts")
     refuse_existing(*outputs(config), overwrite=config.overwrite)
+    refuse_foreign(folder, known=(LOCK, BAD_IMAGES), output=output)
     check_writer(output.suffix, setting=f"output={output}")
     trained = open_trained(
         Path(config.checkpoint),
@@ -59,9 +61,8 @@ def embed_images(config: EmbedConfig, *, stop: StopRequest) -> Outcome:
     if config.neighbors is not None and config.neighbors >= len(images):
         raise InputError(f"neighbors={config.neighbors} must be below the number of images, {len(images):,}")
     say(f"checkpoint: {trained.path}, step {trained.step:,} of a run on {trained.config.dataset.name}")
-    folder = output.with_name(f"{output.name}.parts")
     missing = MissingFolders(folder)
-    make_parent(folder / "part")
+    make_folder(folder, output=output)
     try:
         with RunLock(folder, field="output", say=say):
             key = parts_key(trained, images, runtime=runtime)
@@ -75,15 +76,19 @@ def embed_images(config: EmbedConfig, *, stop: StopRequest) -> Outcome:
             embed_rest(images, parts, features_of=features_of, stop=stop)
             write_outputs(config, images, parts, device=runtime.device)
             parts.remove()
+            (folder / BAD_IMAGES).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
     finally:
         missing.remove_empty()
     return Outcome(DONE)
 
 
 def outputs(config: EmbedConfig) -> list[Path]:
-    """The files that will be written."""
+    """The files that may be written: the table, the list of images that cannot be read, the neighbours."""
     output = Path(config.output)
-    return [output, *([beside(output, "neighbors.csv")] if config.neighbors is not None else [])]
+    neighbors = [] if config.neighbors is None else [beside(output, "neighbors.csv")]
+    return [output, beside(output, BAD_IMAGES), *neighbors]
 
 
 def parts_key(trained: TrainedBackbone, images: EveryImage, *, runtime: Runtime) -> str:
@@ -129,7 +134,7 @@ def features_by(
 
 def write_outputs(config: EmbedConfig, images: EveryImage, parts: Parts, *, device: torch.device) -> None:
     """The table, and the neighbours where they are asked for: all of them or none."""
-    output, *more = outputs(config)
+    output, bad_images, *more = outputs(config)
     if not parts.rows:
         raise InputError(f"none of the {len(images):,} images can be read")
     with ExitStack() as drafts:
@@ -142,6 +147,7 @@ def write_outputs(config: EmbedConfig, images: EveryImage, parts: Parts, *, devi
         say(f"neighbors:  {path}")
     num_bad = len(images) - parts.rows
     if num_bad:
-        bad_images = beside(output, BAD_IMAGES)
         os.replace(parts.folder / BAD_IMAGES, bad_images)
         say(f"left out:   {num_bad:,} images that cannot be read, listed in {bad_images}")
+    else:
+        bad_images.unlink(missing_ok=True)  # of the file that was replaced

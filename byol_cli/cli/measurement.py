@@ -13,11 +13,12 @@ from byol_cli.cli.showing import show
 from byol_cli.data.build import build_splits
 from byol_cli.data.sources import Splits
 from byol_cli.evaluation.evaluator import Evaluator, Subject
-from byol_cli.evaluation.feature_cache import FeatureCache, feature_folder
+from byol_cli.evaluation.feature_cache import FEATURES, FeatureCache
 from byol_cli.evaluation.looks import pairs_by, reading_by
 from byol_cli.export.trained import TrainedBackbone, open_trained
+from byol_cli.report.measured import data_title
 from byol_cli.schema.command import EvalConfig, TrainConfig
-from byol_cli.schema.load import option_fields
+from byol_cli.schema.load import option_fields, plain
 from byol_cli.schema.model import CustomConfig, TimmConfig
 from byol_cli.training.digests import sha256_of
 from byol_cli.training.interrupt import StopRequest
@@ -52,11 +53,11 @@ def measure_checkpoint(config: EvalConfig, *, stop: StopRequest) -> Outcome:
     if cache is not None:
         cache.say_what_was_reused()
     say(*report.table().splitlines())
-    folder = opened.folder
+    folder = opened.results_folder
     facts = facts_of_results(
         command="byol-eval",
         splits=splits,
-        dataset=dataset.name,
+        dataset=dataset,
         checkpoint=opened.path,
         checkpoint_sha256=digest,
         folder=folder,
@@ -72,10 +73,12 @@ def measure_checkpoint(config: EvalConfig, *, stop: StopRequest) -> Outcome:
         folder,
         measured_by,
         opened.backbone,
+        dataset=dataset,
+        step=opened.step,
         mean=torch.tensor(opened.mean, device=device),
         std=torch.tensor(opened.std, device=device),
         tsne=config.tsne,
-        facts={"measured on": dataset.name, "device": str(runtime)},
+        facts={"measured on": data_title(plain(dataset)), "device": str(runtime)},
     )
     return Outcome(DONE)
 
@@ -126,7 +129,7 @@ def cache_of(opened: TrainedBackbone, config: EvalConfig, *, runtime: Runtime) -
     if not config.feature_cache or isinstance(opened.config.backbone, CustomConfig):
         return None
     settings = feature_settings(opened.config, normalization=opened.checkpoint["normalization"], runtime=runtime)
-    return FeatureCache(feature_folder(opened.path), settings=settings, say=say)
+    return FeatureCache(opened.results_folder / FEATURES, settings=settings, say=say)
 
 
 def feature_settings(trained_by: TrainConfig, *, normalization: dict[str, Any], runtime: Runtime) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import yaml
 
-from byol_cli.cli.compose import parse_overrides, quoted
+from byol_cli.cli.compose import parse_overrides
 from byol_cli.cli.resume import AUTO
 from byol_cli.data.imagenet_archives import refuse_to_unpack
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.dataset import FilesConfig, ShardsConfig
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.load import CONFIG_DIR
+from byol_cli.schema.load import CONFIG_DIR, quoted
 from byol_cli.schema.model import CustomConfig
 from byol_cli.training.ranks import local_world_size, world_size
 

@@ -1,5 +1,6 @@
 """evaluations.jsonl: every result of `byol-train` and `byol-eval`, with all that it depends on."""
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 from byol_cli.data.sources import Splits
 from byol_cli.evaluation.results import RESULTS_FILE, Result, append_results
+from byol_cli.schema.dataset import DatasetConfig
+from byol_cli.schema.load import plain
 from byol_cli.training.checkpoint_search import FOLDER
 from byol_cli.training.checkpoint_writing import step_files
 from byol_cli.training.machine import versions
@@ -20,6 +23,7 @@ def record_results(
     """Append to the folder's file; where that cannot be written `say` is told, and nothing is lost but the lines."""
     path = folder / RESULTS_FILE
     with tolerated(path, say=say):
+        folder.mkdir(exist_ok=True)
         append_results(path, results, facts=facts)
 
 
@@ -27,7 +31,7 @@ def facts_of_results(
     *,
     command: str,
     splits: Splits,
-    dataset: str,
+    dataset: DatasetConfig,
     checkpoint: Path | None,
     checkpoint_sha256: str | None,
     folder: Path,
@@ -40,8 +44,8 @@ def facts_of_results(
     Args:
         command: byol-train or byol-eval.
         splits: what was measured on.
-        dataset: its name.
-        checkpoint: the file that holds what was measured, in `folder` or below; told from there, as it may be moved.
+        dataset: how it was read, and from where.
+        checkpoint: the file that holds what was measured; told from `folder`, as both may be moved together.
         checkpoint_sha256: of that file.
         folder: where the results are written.
         step: that the checkpoint was saved at.
@@ -51,10 +55,11 @@ def facts_of_results(
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
-        "dataset": dataset,
+        "dataset": dataset.name,
+        "data": plain(dataset),
         "classes": list(splits.class_names),
         "data_fingerprint": splits.fingerprint,
-        "checkpoint": None if checkpoint is None else checkpoint.relative_to(folder).as_posix(),
+        "checkpoint": None if checkpoint is None else Path(os.path.relpath(checkpoint, folder)).as_posix(),
         "checkpoint_sha256": checkpoint_sha256,
         "step": step,
         "seed": seed,

@@ -145,7 +145,17 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
         write_folder_file(lambda: summary("done", **report.summary()))
         with stop.finishing():  # there is nothing left to interrupt
             record_results(run_dir, report.results, facts=facts_of(run, run_dir), say=say)
-            show(run_dir, measured_by, what.trained, mean=run.mean, std=run.std, tsne=False, facts=run.facts())
+            show(
+                run_dir,
+                measured_by,
+                what.trained,
+                dataset=run.config.dataset,
+                step=run.state.step,
+                mean=run.mean,
+                std=run.std,
+                tsne=False,
+                facts=run.facts(),
+            )
         return Outcome(DONE, score=math.nan if result.selection_score is None else result.selection_score)
 
     try:
@@ -226,7 +236,7 @@ def facts_of(run: Run, run_dir: Path) -> dict[str, Any]:
     return facts_of_results(
         command="byol-train",
         splits=run.splits,
-        dataset=run.config.dataset.name,
+        dataset=run.config.dataset,
         checkpoint=checkpoint,
         checkpoint_sha256=None if checkpoint is None else sha256_of(checkpoint),
         folder=run_dir,

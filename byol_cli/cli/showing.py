@@ -10,7 +10,10 @@ from byol_cli.cli.command import say
 from byol_cli.evaluation.evaluator import Evaluator
 from byol_cli.model.backbones import Backbone
 from byol_cli.report.gallery import make_gallery
+from byol_cli.report.measured import data_title
 from byol_cli.report.page import write_report
+from byol_cli.schema.dataset import DatasetConfig
+from byol_cli.schema.load import plain
 
 
 def show(
@@ -18,6 +21,8 @@ def show(
     measured_by: Evaluator,
     backbone: Backbone,
     *,
+    dataset: DatasetConfig,
+    step: int,
     mean: Tensor,
     std: Tensor,
     tsne: bool,
@@ -29,6 +34,8 @@ def show(
         folder: where evaluations.jsonl lies.
         measured_by: has the images.
         backbone: on its device.
+        dataset: which images these are.
+        step: that the backbone was trained for.
         mean: `(channels,)`, of the images' normalisation.
         std: the same.
         tsne: draw a second map by t-SNE.
@@ -40,6 +47,9 @@ def show(
         features=partial(measured_by.features, backbone),
         mean=mean,
         std=std,
+        data=data_title(plain(dataset)),
+        step=step,
     )
     path = write_report(folder, gallery=gallery, say=say, tsne=tsne, facts=facts)
-    say(f"report: {path}")
+    if path is not None:
+        say(f"report: {path}")

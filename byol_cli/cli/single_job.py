@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from functools import partial
 from typing import Any, TypeVar
@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig
 
 from byol_cli.cli.command import INTERRUPTED, CommandLine, Outcome, complain, guarded, run_hydra, run_job
-from byol_cli.cli.compose import parse_overrides
+from byol_cli.cli.compose import GROUPS, parse_overrides
 from byol_cli.cli.streams import unbreakable_streams
+from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.training.interrupt import Interrupted, StopRequest
 
@@ -33,8 +34,9 @@ def _run(program: str, schema: type[T], job: Job[T], argv: list[str], stop: Stop
         if line.wants_information:
             return line.print_information()
         refuse_several(program, line)
-        if "dataset" in {field.name for field in fields(schema)}:  # type: ignore[arg-type]
-            refuse_unnamed_dataset(line)
+        refuse_settings_of_training(program, line, taken={field.name for field in fields(schema)})  # type: ignore[arg-type]
+        refuse_folders(program, line)
+        refuse_unnamed_dataset(line)
         config = line.load(schema, line.words)
         outcomes: list[Outcome] = []
 
@@ -54,6 +56,22 @@ def refuse_several(program: str, line: CommandLine) -> None:
     for override in parse_overrides(line.words):
         if override.is_sweep_override():
             raise InputError(f"{override.input_line}: {program} does one job at a time; a list is written in brackets")
+
+
+def refuse_settings_of_training(program: str, line: CommandLine, *, taken: Collection[str]) -> None:
+    """Raises InputError for a setting that byol-train alone takes: the run has its settings already."""
+    of_training = {field.name for field in fields(TrainConfig)} | GROUPS
+    for override in parse_overrides(line.words):
+        name = override.key_or_group.split(".")[0].split("@")[0]
+        if name in of_training and name not in taken:
+            raise InputError(f"{override.input_line}: {program} takes no {name}: that is byol-train's, kept in the run")
+
+
+def refuse_folders(program: str, line: CommandLine) -> None:
+    """Raises InputError for a folder that Hydra would make, to be left empty."""
+    for override in parse_overrides(line.words):
+        if override.key_or_group.startswith(("hydra.run", "hydra.sweep", "hydra.output_subdir")):
+            raise InputError(f"{override.input_line}: {program} has no folder of its own; --help shows where it writes")
 
 
 def refuse_unnamed_dataset(line: CommandLine) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from byol_cli.data.sources import Subset
 from byol_cli.evaluation.features import missing_rows
 
-_NAME = "features"
+FEATURES = "features"
+"""The folder that they are kept in, in that of the results; and their name in each file."""
 
 SHARE_OF_ROOM = 0.1
 """What one file may take of the disk that is free."""
@@ -33,7 +34,7 @@ class FeatureCache:
         """No file is touched yet.
 
         Args:
-            folder: made when the first features are kept; its parent exists.
+            folder: made when the first features are kept.
             settings: whatever features depend on besides weights and images (architecture, image size, precision,
                 versions), as plain values.
             say: is told in one line what could not be read or kept.
@@ -82,7 +83,7 @@ class FeatureCache:
     def _read(self, path: Path, key: str) -> Tensor | None:
         try:
             with safe_open(path, framework="pt") as file:
-                features, metadata = file.get_tensor(_NAME), file.metadata()
+                features, metadata = file.get_tensor(FEATURES), file.metadata()
         except (OSError, SafetensorError) as error:
             self.say(f"{path} cannot be read ({error}); these features are extracted anew")
             return None
@@ -95,24 +96,18 @@ class FeatureCache:
         """Whole or not at all."""
         draft = path.with_name(f"{path.name}.{os.getpid()}.writing")
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             if features.nbytes > SHARE_OF_ROOM * shutil.disk_usage(self.folder).free:
                 self.say(f"features are not kept: {features.nbytes / 1e9:,.1f} GB are too much for {self.folder}")
                 return
             try:
-                save_file({_NAME: features}, draft, metadata=_metadata(key, features))
+                save_file({FEATURES: features}, draft, metadata=_metadata(key, features))
                 os.replace(draft, path)
             finally:
                 draft.unlink(missing_ok=True)
         except (OSError, SafetensorError) as error:
             self._writes = False
             self.say(f"features are not kept: {self.folder} cannot be written to ({error})")
-
-
-def feature_folder(checkpoint: Path) -> Path:
-    """Where features of a checkpoint file are kept: in its run's folder, or beside a file that lies elsewhere."""
-    inside_run = checkpoint.parent.name == "checkpoints"
-    return (checkpoint.parent.parent if inside_run else checkpoint.parent) / "features"
 
 
 def weights_hash(network: nn.Module) -> str:

@@ -10,7 +10,7 @@ from byol_cli.export.safetensors_format import check_safetensors, safetensors_co
 from byol_cli.export.timm_format import check_timm, timm_code, write_timm
 from byol_cli.export.torchvision_format import check_torchvision, torchvision_code, write_torchvision
 from byol_cli.export.trained import TrainedBackbone
-from byol_cli.export.whole_file import beside, make_parent, refuse_existing, written_whole
+from byol_cli.export.whole_file import beside, make_folder, refuse_existing, written_whole
 from byol_cli.schema.export import SUFFIXES
 
 
@@ -46,7 +46,7 @@ def export(trained: TrainedBackbone, format_name: str, path: Path, *, overwrite:
     chosen, card_path = FORMATS[format_name], beside(path, "card.md")
     refuse_existing(path, card_path, overwrite=overwrite)
     chosen.check(trained)
-    make_parent(path)
+    make_folder(path.parent, output=path)
     with written_whole(path) as draft:
         chosen.write(trained, draft)
         with written_whole(card_path) as card_draft:

@@ -1,8 +1,8 @@
 """Features on their way into one file: parts in a folder beside it, so that an interrupted embedding goes on."""
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from byol_cli.evaluation.features import missing_rows
-from byol_cli.schema.errors import TrainingFault
+from byol_cli.schema.errors import InputError, TrainingFault
 
 _SUFFIX, _UNFINISHED = ".safetensors", ".writing"
+_NAME = re.compile(rf"\d{{12}}{re.escape(_SUFFIX)}({re.escape(_UNFINISHED)})?")
 
 
 class Block(NamedTuple):
@@ -39,14 +40,14 @@ class Parts:
         """Take up what `folder`, which exists, holds already.
 
         Args:
-            folder: only the process that holds its lock writes here.
+            folder: only the process that holds its lock writes here; see `refuse_foreign`.
             key: of all that the features depend on; parts of another key are removed.
             dim: length of a feature vector.
             say: is told in one line of what is removed.
         """
         self.folder, self.dim, self._key = folder, dim, key
         self._parts: list[_Part] = []
-        files = sorted(folder.glob(f"*{_SUFFIX}"))
+        files = [path for path in _own_files(folder) if path.suffix == _SUFFIX]
         for path in files:
             part = self._read(path)
             if part is None or part.start != self.done:
@@ -55,7 +56,7 @@ class Parts:
         useless = files[len(self._parts) :]
         if useless:
             say(f"{folder}: {len(useless)} parts are damaged, or of other images, weights or settings: made anew")
-        for path in [*useless, *folder.glob(f"*{_UNFINISHED}")]:
+        for path in [*useless, *(path for path in _own_files(folder) if path.suffix == _UNFINISHED)]:
             path.unlink()
 
     @property
@@ -111,8 +112,9 @@ class Parts:
                     yield file.get_tensor("places").numpy()
 
     def remove(self) -> None:
-        """The file that they were made for is there."""
-        shutil.rmtree(self.folder)
+        """The file that they were made for is there; whatever else lies in the folder stays."""
+        for path in _own_files(self.folder):
+            path.unlink()
 
     def _read(self, path: Path) -> _Part | None:
         """None where it is damaged or of another key."""
@@ -126,3 +128,25 @@ class Parts:
         if told.get("key") != self._key or dim != self.dim or places.dtype != torch.int64 or len(places) != rows:
             return None
         return _Part(path, int(told["start"]), int(told["count"]), rows)
+
+
+def refuse_foreign(folder: Path, *, known: Collection[str], output: Path) -> None:
+    """A folder of the name that parts of `output` would have may be somebody's; raises InputError where it is.
+
+    `known` are the names of files, besides parts, that are made there.
+    """
+    if not folder.is_dir():
+        return
+    own = {*known, *(path.name for path in _own_files(folder))}
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in own)
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise InputError(
+            f"output={output} is made in the folder {folder}, which holds {foreign[0]}{more}, not of byol-embed: "
+            "move that away, or name another output"
+        )
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """Parts and drafts of them, in their order."""
+    return sorted(path for path in folder.glob(f"*{_SUFFIX}*") if _NAME.fullmatch(path.name) and path.is_file())

@@ -16,6 +16,8 @@ from byol_cli.schema.load import option_fields
 from byol_cli.schema.model import CustomConfig, TimmConfig
 from byol_cli.schema.stored import load_stored
 from byol_cli.training.checkpoint_search import FOLDER, open_checkpoint
+from byol_cli.training.claimed_networks import claims_of, differences_in_words
+from byol_cli.training.claims import TensorClaim
 from byol_cli.training.state import backbone_maker
 
 _PREFIX = "backbone."
@@ -93,6 +95,11 @@ class TrainedBackbone:
         """The run's, or that of a file which lies elsewhere."""
         return self.path.parent.parent if self.path.parent.name == FOLDER else self.path.parent
 
+    @property
+    def results_folder(self) -> Path:
+        """Where measurements are written: the run's, or one beside a file that lies elsewhere."""
+        return self.folder if self.path.parent.name == FOLDER else self.path.with_name(f"{self.path.stem}.report")
+
     def untrained(self) -> Backbone:
         """The same network as the run's seed initialises it, in training mode; torch's generator stays as it was."""
         with torch.random.fork_rng(devices=[]):
@@ -125,11 +132,11 @@ def open_trained(
     }
     with torch.random.fork_rng(devices=[]):
         backbone = backbone_maker(config, in_channels=checkpoint["channels"])()
-    try:
-        backbone.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{field}={path} does not fit its own backbone: {reason}") from None
+    found = {name: TensorClaim(value.dtype, tuple(value.shape)) for name, value in weights.items()}
+    differences = differences_in_words(found, claims_of(backbone))
+    if differences:
+        raise InputError(f"{field}={path} does not fit its own backbone: {differences}")
+    backbone.load_state_dict(weights)
     return TrainedBackbone(path=path, checkpoint=checkpoint, config=config, backbone=backbone.eval())
 
 

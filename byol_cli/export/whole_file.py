@@ -39,12 +39,12 @@ def refuse_existing(*paths: Path, overwrite: bool) -> None:
             raise InputError(f"output={path} is there already; overwrite=true replaces it")
 
 
-def make_parent(path: Path) -> None:
-    """Make the folder that `path` lies in; raises InputError where that cannot be done."""
+def make_folder(folder: Path, *, output: Path) -> None:
+    """Make a folder that `output` needs; raises InputError where that cannot be done."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"output={path}: its folder cannot be made: {error.strerror}") from None
+        raise InputError(f"output={output}: the folder {folder} cannot be made: {error.strerror}") from None
 
 
 def beside(path: Path, ending: str) -> Path:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from byol_cli.report.drawing import label
+from byol_cli.report.drawing import label, title
 from byol_cli.report.markup import bar, figure_text, section, table, text
-from byol_cli.report.results import WHERE, Measured
+from byol_cli.report.measured import Measured
 
 SHOWN_CLASSES = 16
 
@@ -18,12 +18,12 @@ def classes_html(result: Measured | None) -> str:
         return ""
     counts = dict(zip(result.classes, map(sum, result.confusion), strict=True)) if result.confusion else {}
     ranked = hardest_first(result.per_class)
-    title = f"{result.title} on {WHERE.get(result.measured_on, result.measured_on)}"
-    body = _class_table(title, ranked[:SHOWN_CLASSES], counts)
+    caption = f"{result.title} on {result.place}"
+    body = _class_table(caption, ranked[:SHOWN_CLASSES], counts)
     if len(ranked) > SHOWN_CLASSES:
-        rest = _class_table(f"{title}: the others", ranked[SHOWN_CLASSES:], counts)
+        rest = _class_table(f"{caption}: the others", ranked[SHOWN_CLASSES:], counts)
         body += f"<details><summary>The other {len(ranked) - SHOWN_CLASSES} classes</summary>{rest}</details>"
-    return section("classes", "Classes", body, lead="The accuracy on the images of each class, the hardest first.")
+    return section("classes", "Classes", body, lead=f"{caption}: the accuracy on each class, the hardest first.")
 
 
 def _class_table(caption: str, ranked: Sequence[tuple[str, float]], counts: dict[str, int]) -> str:
@@ -53,5 +53,5 @@ def save_classes(path: Path, result: Measured) -> None:
     axes.invert_yaxis()
     rest = len(result.per_class) - len(ranked)
     shown = f"the hardest {len(ranked)} of {len(result.per_class)} classes" if rest else "accuracy on each class"
-    axes.set(xlim=(0, 1.12), xlabel="accuracy", title=f"{result.title}: {shown}")
+    axes.set(xlim=(0, 1.12), xlabel="accuracy", title=title(f"{result.title} on {result.place}: {shown}"))
     figure.savefig(path, dpi=110)

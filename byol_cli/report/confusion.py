@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from byol_cli.report.drawing import label
+from byol_cli.report.drawing import label, title
 from byol_cli.report.markup import data_uri, section, table, text
-from byol_cli.report.results import WHERE, Measured
+from byol_cli.report.measured import Measured
 
 IN_CELLS = 20  # classes at most whose counts can be read in a table
 WORST_PAIRS = 10
@@ -21,8 +21,8 @@ _INK = (36, 97, 168)  # the accent of both themes lies near it
 def shown_result(results: Sequence[Measured]) -> Measured | None:
     """The measurement of the trained backbone whose classes are shown: a linear probe's rather than another's."""
     detailed = [result for result in results if result.representation == "trained" and result.per_class]
-    detailed.sort(key=lambda result: (result.confusion is None, result.measure != "linear"))
-    return detailed[0] if detailed else None
+    order = [(*result.rank, result.confusion is not None, result.measure == "linear") for result in detailed]
+    return detailed[order.index(max(order))] if detailed else None
 
 
 def confusion_html(result: Measured | None) -> str:
@@ -30,7 +30,7 @@ def confusion_html(result: Measured | None) -> str:
     if result is None or result.confusion is None:
         return ""
     lead = (
-        f"{result.title} on {WHERE.get(result.measured_on, result.measured_on)}. "
+        f"{result.title} on {result.place}. "
         "A row is what an image shows, a column what it was taken for; the diagonal is right."
     )
     few = len(result.classes) <= IN_CELLS
@@ -98,5 +98,7 @@ def save_confusion(path: Path, result: Measured) -> None:
                 if count:
                     colour = "white" if count > 0.5 * sum(row) else "black"
                     axes.text(answer, truth, str(count), ha="center", va="center", fontsize=8, color=colour)
-    axes.set(xlabel="taken for", ylabel="shown", title=f"{result.title}: what is taken for what")
+    axes.set(
+        xlabel="taken for", ylabel="shown", title=title(f"{result.title} on {result.place}: what is taken for what")
+    )
     figure.savefig(path, dpi=110)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from byol_cli.report.drawing import label as written
+from byol_cli.report.drawing import title
 from byol_cli.report.gallery import Gallery, directions
 from byol_cli.report.markup import json_block, section, text
 
@@ -55,8 +56,11 @@ def colour(label: int) -> str:
     return f"oklch(var(--class-light) 0.14 {label * GOLDEN_ANGLE % 360:.0f})"
 
 
-def map_html(gallery: Gallery, places: dict[str, Tensor], *, columns: int, neighbors: Tensor) -> str:
-    """The map, the classes as buttons that single one out, and the data for what is shown on pointing at an image."""
+def map_html(gallery: Gallery, places: dict[str, Tensor], *, columns: int, neighbors: Tensor, tsne: str) -> str:
+    """The map, the classes as buttons that single one out, and the data for what is shown on pointing at an image.
+
+    `tsne` is the command that draws one by t-SNE too.
+    """
     fitted = {name: _fitted(place) for name, place in places.items()}
     labels = [-1] * len(gallery) if gallery.labels is None else gallery.labels.tolist()
     first = next(iter(fitted.values()))
@@ -91,10 +95,11 @@ def map_html(gallery: Gallery, places: dict[str, Tensor], *, columns: int, neigh
         f'<div class="card" role="status" hidden></div></figure>{legend}{json_block("map-data", data)}'
     )
     lead = (
-        f"{gallery.origin[:1].upper()}{gallery.origin[1:]}, laid out by the features of the trained backbone; "
-        "labels only colour them. Point at one to see it and what lies nearest in all dimensions."
+        f"{gallery.origin[:1].upper()}{gallery.origin[1:]}, laid out by the features of the backbone of step "
+        f"{gallery.step:,}; labels only colour them. Point at one to see it and what lies nearest in all dimensions."
     )
-    return section("map", "Map", body, lead=lead)
+    more = "" if "tsne" in fitted else f'<p class="note">A second map, by t-SNE: <code>{text(tsne)}</code></p>'
+    return section("map", "Map", f"{body}{more}", lead=lead)
 
 
 def _fitted(places: Tensor) -> list[list[float]]:
@@ -114,9 +119,9 @@ def save_embedding(path: Path, gallery: Gallery, places: dict[str, Tensor]) -> N
     for axes, (name, place) in zip(figure.subplots(1, len(places), squeeze=False).flat, places.items(), strict=True):
         for label in np.unique(labels).tolist():
             chosen = labels == label
-            title = None if label < 0 else written(gallery.class_names[label])
-            axes.scatter(*place[torch.from_numpy(chosen)].T.numpy(), s=12, color=_drawn(label), label=title)
-        axes.set(title=f"{NAMES[name]} of the features", xticks=[], yticks=[])
+            name_of = None if label < 0 else written(gallery.class_names[label])
+            axes.scatter(*place[torch.from_numpy(chosen)].T.numpy(), s=12, color=_drawn(label), label=name_of)
+        axes.set(title=title(f"{NAMES[name]} of the features, {gallery.origin}"), xticks=[], yticks=[])
         if 1 < len(np.unique(labels)) <= 20:
             axes.legend(markerscale=2, fontsize=8)
     figure.savefig(path, dpi=110)

@@ -32,6 +32,7 @@ class Gallery:
         class_names: empty where there are no labels.
         names: what people call each image.
         origin: in words, what they are a sample of.
+        step: of the checkpoint that the backbone is from.
     """
 
     thumbnails: Tensor
@@ -40,6 +41,7 @@ class Gallery:
     class_names: tuple[str, ...]
     names: tuple[str, ...]
     origin: str
+    step: int
 
     def __len__(self) -> int:
         """Number of images."""
@@ -63,6 +65,8 @@ def make_gallery(
     features: Callable[[Subset], Tensor],
     mean: Tensor,
     std: Tensor,
+    data: str,
+    step: int,
     num_images: int = LARGEST,
 ) -> Gallery | None:
     """Sample the test images (where there are none the selection split, else the training images).
@@ -75,6 +79,8 @@ def make_gallery(
         features: the backbone's, `(images, dim)`, NaN in the rows of images that cannot be read.
         mean: `(channels,)`, which `batches` has taken off.
         std: `(channels,)`, by which it has divided.
+        data: the name of the data set, for people.
+        step: that the backbone was trained for.
         num_images: at most.
 
     Returns:
@@ -101,7 +107,8 @@ def make_gallery(
         labels=labels,
         class_names=splits.class_names if labels is not None else (),
         names=tuple(sample.name(position) for position in kept.tolist()),
-        origin=f"{number} {origin}",
+        origin=f"{number} {origin} of {data}",
+        step=step,
     )
 
 

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from byol_cli.evaluation.search import search_figures
+from byol_cli.report.drawing import title
 from byol_cli.report.gallery import Gallery, directions, mosaic
 from byol_cli.report.markup import figure_text, section, text
 from byol_cli.views.counter import hash64
@@ -44,20 +46,29 @@ def queries(gallery: Gallery) -> list[int]:
     return sorted(chosen, key=lambda image: int(gallery.labels[image]))  # type: ignore[index]
 
 
-def same_class_share(gallery: Gallery, places: Tensor) -> float | None:
-    """Of how many labelled images the nearest other one has the same label; None without labels."""
-    if gallery.labels is None or not (gallery.labels >= 0).any():
+def same_class_share(gallery: Gallery) -> tuple[float, int] | None:
+    """For which share the nearest other one is of the same class, and of how many images; None where none has another.
+
+    As evaluation=retrieval counts: an image of another class that is as near comes first, and the only image of a class
+    is not asked for.
+    """
+    if gallery.labels is None:
         return None
-    right = gallery.labels == gallery.labels[places[:, 0]]
-    return float(right[gallery.labels >= 0].float().mean())
+    labelled = gallery.labels >= 0
+    labels = gallery.labels[labelled]
+    asked = int((labels.bincount()[labels] > 1).sum())
+    return (search_figures(gallery.features[labelled], labels, ks=[1])["recall_at_1"], asked) if asked else None
 
 
 def neighbors_html(gallery: Gallery, places: Tensor, cosines: Tensor, *, columns: int) -> str:
     """A row for each query."""
-    share = same_class_share(gallery, places)
-    lead = "Drawn by lot, not picked: an image, then the nearest others by the cosine of their features."
-    if share is not None:
-        lead += f" For {share:.1%} of all {len(gallery):,} the nearest is of the same class; others are outlined."
+    found = same_class_share(gallery)
+    lead = (
+        f"Of {gallery.origin}, drawn by lot, not picked: an image, then the nearest others by the cosine of their "
+        f"features at step {gallery.step:,}."
+    )
+    if found is not None:
+        lead += f" For {found[0]:.1%} of {found[1]:,} the nearest is of the same class; others are outlined."
     rows = "".join(_row(gallery, image, places[image], cosines[image], columns=columns) for image in queries(gallery))
     return section("neighbors", "Neighbours", f'<ul class="neighbors">{rows}</ul>', lead=lead)
 
@@ -103,6 +114,6 @@ def save_neighbors(path: Path, gallery: Gallery, places: Tensor) -> None:
     axes = figure.subplots()
     axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
     axes.axvline(size - 0.5, color="gray", linewidth=1.5)
-    axes.set_title("left an image, then the nearest others by their features")
+    axes.set_title(title(f"left an image, then the nearest others by their features: {gallery.origin}"))
     axes.axis("off")
     figure.savefig(path, dpi=110)

@@ -19,7 +19,7 @@ from byol_cli.report.neighbors import nearest, neighbors_html, save_neighbors
 from byol_cli.report.results import measured_in
 from byol_cli.report.roc import roc_html, save_roc, with_roc
 from byol_cli.report.run_folder import RunFolder, read_run_folder
-from byol_cli.report.settings import commands_html, settings_html, summary_line
+from byol_cli.report.settings import command, commands_html, settings_html, summary_line
 from byol_cli.report.sweep import sweep_parts
 from byol_cli.report.tables import results_html
 from byol_cli.report.tensorboard import write_board
@@ -39,7 +39,7 @@ def write_report(
     say: Callable[[str], None],
     tsne: bool = False,
     facts: Mapping[str, str] | None = None,
-) -> Path:
+) -> Path | None:
     """Write report.html, its pictures and TensorBoard's projector and hparams from what lies in `run_dir`.
 
     Args:
@@ -50,14 +50,15 @@ def write_report(
         facts: about the data and the machine, to be shown as they are.
 
     Returns:
-        The path of report.html.
+        The path of report.html, None where it cannot be written.
     """
-    path = run_dir / REPORT
+    path, written = run_dir / REPORT, False
     with tolerated(path, say=say):
         run = read_run_folder(run_dir, say=say)
         write_whole(path, page(run, _run_parts(run, gallery, tsne=tsne, facts=facts or {}, say=say)))
+        written = True
         write_board(run, gallery, say=say)
-    return path
+    return path if written else None
 
 
 def write_sweep_report(sweep_dir: Path, *, say: Callable[[str], None]) -> Path:
@@ -122,7 +123,13 @@ def _gallery_parts(run: RunFolder, gallery: Gallery, *, tsne: bool, say: Callabl
     )
     return [
         f"<style>{style}</style>",
-        map_html(gallery, places, columns=columns, neighbors=neighbors[:, :_NEAR]),
+        map_html(
+            gallery,
+            places,
+            columns=columns,
+            neighbors=neighbors[:, :_NEAR],
+            tsne=command("byol-eval", checkpoint=run.checkpoint, tsne="true"),
+        ),
         neighbors_html(gallery, neighbors, cosines, columns=columns),
     ]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from byol_cli.report.drawing import title
 from byol_cli.report.markup import figure_text, section, text
-from byol_cli.report.results import REPRESENTATIONS, WHERE, Measured
+from byol_cli.report.measured import REPRESENTATIONS, Measured
 from byol_cli.report.run_folder import is_number
 
 WIDTH, HEIGHT = 400, 300
@@ -31,11 +32,10 @@ def points_of(result: Measured) -> Points:
 
 
 def with_roc(results: Sequence[Measured]) -> list[Measured]:
-    """The measurements that hold a curve, of the data set of the first that does, a representation each."""
+    """The measurements that hold a curve, those of one table alone: the newest of what the run is judged by."""
     found = [result for result in results if points_of(result) and result.representation in REPRESENTATIONS]
-    first = found[:1]
-    alike = [result for result in found if result.dataset == first[0].dataset] if first else []
-    return list({result.representation: result for result in alike}.values())
+    shown = max(reversed(found), key=lambda result: result.rank).table if found else None
+    return [result for result in found if result.table == shown]
 
 
 def roc_html(results: Sequence[Measured]) -> str:
@@ -65,9 +65,15 @@ def roc_html(results: Sequence[Measured]) -> str:
         f'results holds their figures">{up}{across}{lines}<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" '
         f'text-anchor="middle">other pairs that are accepted</text></svg><figcaption>{names}</figcaption></figure>'
     )
+    first = found[0]
+    if first.measured_on == "pairs":
+        question = f"Do the two images of a pair belong together, by the list {first.settings.get('pairs')}?"
+        kind = "pairs that do"
+    else:
+        question, kind = "Are two images of the same class?", "such pairs"
     lead = (
-        "Are two images of the same class? The share of such pairs that is accepted, over the share of other pairs "
-        f"that is accepted by mistake; on {WHERE.get(found[0].measured_on, found[0].measured_on)}."
+        f"{question} The share of {kind} that is accepted, over the share of other pairs that is accepted by mistake; "
+        f"on {first.place}."
     )
     return section("verification", "Verification", body, lead=lead)
 
@@ -97,7 +103,12 @@ def save_roc(path: Path, found: Sequence[Measured]) -> None:
     for result in found:
         points = [(max(false, LOWEST), true) for false, true in points_of(result)]
         axes.plot(*zip(*points, strict=True), label=REPRESENTATIONS[result.representation])
-    axes.set(xscale="log", xlabel="other pairs that are accepted", ylabel="pairs of one class that are accepted")
+    axes.set(
+        xscale="log",
+        xlabel="other pairs that are accepted",
+        ylabel="pairs that belong together, accepted",
+        title=title(f"on {found[0].place}"),
+    )
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=110)

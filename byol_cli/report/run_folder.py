@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,12 @@ class RunFolder:
     def is_sweep(self) -> bool:
         """Whether this is the folder of a sweep."""
         return bool(self.sweep)
+
+    @property
+    def checkpoint(self) -> str:
+        """What `checkpoint=` takes to mean this: the folder of a run, or the file that was measured."""
+        measured = self.evaluations[-1].get("checkpoint") if self.evaluations and not self.config else None
+        return os.path.normpath(self.path / measured) if isinstance(measured, str) else str(self.path)
 
     def setting(self, key: str) -> Any:
         """A setting by its dotted name, None where there is none."""

@@ -8,6 +8,7 @@ import yaml
 
 from byol_cli.report.markup import pairs, plain_value, section, table, text
 from byol_cli.report.run_folder import RunFolder
+from byol_cli.schema.load import quoted
 
 SETTINGS = {
     "data set": "dataset.name",
@@ -76,14 +77,14 @@ def machine(run: RunFolder) -> dict[str, str]:
 def commands_html(run: RunFolder) -> str:
     """Commands that go on from here, to be copied."""
     folder = str(run.path)
-    done = run.summary.get("status") == "done"
+    trains_on = bool(run.config) and run.summary.get("status") != "done"
     commands = {
-        "Go on training": None if done else command("byol-train", resume=folder),
-        "Measure it": command("byol-eval", checkpoint=folder),
+        "Go on training": command("byol-train", resume=folder) if trains_on else None,
+        "Measure it": command("byol-eval", checkpoint=run.checkpoint),
         "Take the weights along": command(
-            "byol-export", checkpoint=folder, format="safetensors", output="backbone.safetensors"
+            "byol-export", checkpoint=run.checkpoint, format="safetensors", output="backbone.safetensors"
         ),
-        "Vectors of the images": command("byol-embed", checkpoint=folder, output="vectors.npz"),
+        "Vectors of the images": command("byol-embed", checkpoint=run.checkpoint, output="vectors.npz"),
         "Watch in TensorBoard": shlex.join(["tensorboard", "--logdir", f"{folder}/tensorboard"]),
     }
     items = "".join(
@@ -94,15 +95,9 @@ def commands_html(run: RunFolder) -> str:
 
 def command(program: str, **words: str) -> str:
     """A command line, each value quoted for Hydra where it needs it, and for the shell."""
-    return shlex.join([program, *(f"{name}={_quoted(value)}" for name, value in words.items())])
-
-
-def _quoted(value: str) -> str:
-    """As `cli.compose.quoted` does: backslashes count before quotes alone."""
-    if _SIMPLE.fullmatch(value):
-        return value
-    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), value)
-    return f'"{escaped}"'
+    return shlex.join(
+        [program, *(f"{name}={value if _SIMPLE.fullmatch(value) else quoted(value)}" for name, value in words.items())]
+    )
 
 
 def _bad_images(run: RunFolder) -> str:

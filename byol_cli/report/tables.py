@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from byol_cli.report.markup import figure_text, plain_value, section, table, text
-from byol_cli.report.results import REPRESENTATIONS, WHERE, Measured
+from byol_cli.report.measured import REPRESENTATIONS, Measured
 
 FIGURES = {
     "top1": "top-1",
@@ -20,30 +20,40 @@ _LONG = frozenset({"roc", "accuracies"})  # settings that are lists of numbers w
 
 
 def results_html(results: Sequence[Measured]) -> str:
-    """A table for each data set and part of it that was measured on."""
-    parts = list(dict.fromkeys((result.dataset, result.measured_on) for result in results))
-    tables = [
-        _results_table([result for result in results if (result.dataset, result.measured_on) == part]) for part in parts
-    ]
-    if not tables:
+    """A table for each data set and part of it that was measured on; those of older checkpoints are folded."""
+    if not results:
         return ""
     lead = "The trained backbone beside what it must beat; the better figure of a row is in bold."
     brackets = any(result.interval for result in results)
     lead += " In brackets the 95 % interval." if brackets else ""
-    return section("results", "Results", "".join(tables) + _how(results), lead=lead)
+    older = _tables([result for result in results if not result.newest])
+    folded = f"<details><summary>Older checkpoints</summary>{older}</details>" if older else ""
+    newest = _tables([result for result in results if result.newest])
+    return section("results", "Results", f"{newest}{folded}{_how(results)}", lead=lead)
+
+
+def _tables(results: Sequence[Measured]) -> str:
+    ranked = sorted(results, key=lambda result: result.rank, reverse=True)
+    parts = dict.fromkeys(result.table for result in ranked)
+    return "".join(_results_table([result for result in results if result.table == part]) for part in parts)
 
 
 def _how(results: Sequence[Measured]) -> str:
     """The settings of each measurement, folded; those of the trained backbone, where they differ by what was chosen."""
-    rows = []
-    for title in dict.fromkeys(result.title for result in results):
-        alike = [result for result in results if result.title == title]
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for title, part in dict.fromkeys((result.title, result.table) for result in results):
+        alike = [result for result in results if (result.title, result.table) == (title, part)]
         settings = next((result for result in alike if result.representation == "trained"), alike[0]).settings
         words = [f"{name.replace('_', ' ')} {plain_value(settings[name])}" for name in settings if name not in _LONG]
         if words:
-            rows.append((text(title), [text("; ".join(words))]))
-    if not rows:
+            found.setdefault((title, "; ".join(words)), {})[alike[0].place] = None
+    if not found:
         return ""
+    titles = [title for title, _ in found]
+    rows = [
+        (text(title if titles.count(title) == 1 else f"{title}, on {', '.join(places)}"), [text(words)])
+        for (title, words), places in found.items()
+    ]
     listed = table("settings of each measurement, as for the trained backbone", ["", "settings"], rows, kind="listing")
     return f"<details><summary>How it was measured</summary>{listed}</details>"
 
@@ -57,8 +67,7 @@ def _results_table(results: Sequence[Measured]) -> str:
         rows += [
             (_row_title(title, name, again=place > 0), _cells(found, columns, name)) for place, name in enumerate(names)
         ]
-    where = WHERE.get(results[0].measured_on, results[0].measured_on)
-    return table(f"{results[0].dataset}: on {where}", ["", *map(REPRESENTATIONS.__getitem__, columns)], rows)
+    return table(f"On {results[0].place}", ["", *map(REPRESENTATIONS.__getitem__, columns)], rows)
 
 
 def _row_title(title: str, figure: str, *, again: bool) -> str:

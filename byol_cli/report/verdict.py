@@ -5,56 +5,68 @@ from dataclasses import dataclass
 
 from byol_cli.report.curves import last_gauges
 from byol_cli.report.markup import bar, figure_text, plain_value, short_number, text
-from byol_cli.report.results import REPRESENTATIONS, WHERE, Measured, measured_in
+from byol_cli.report.measured import REPRESENTATIONS, Measured
+from byol_cli.report.results import measured_in
 from byol_cli.report.run_folder import RunFolder, is_number
 
 ALIKE = 0.005  # of accuracy, where no interval is known
+FEWEST = 30  # images, below which a figure's own interval makes nothing better than another
 _ORDER = ("linear", "knn", "logistic", "few_label")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One measurement of the trained backbone with the same of its baselines, the figure that counts in each.
-
-    `slack` is how much less or more still counts as alike.
-    """
+    """One measurement of the trained backbone with the same of its baselines, the figure that counts in each."""
 
     trained: Measured
     values: dict[str, float]
-    slack: tuple[float, float]
     figure: str
 
     def against(self, representation: str) -> int:
-        """1 where trained is better, -1 where it is worse, 0 where they are alike."""
-        other = self.values[representation]
-        low, high = self.slack
-        return 1 if other < low else -1 if other > high else 0
+        """1 where trained is better, -1 where it is worse, 0 where they are alike.
+
+        By the interval of their difference; where that is not known, by whether the other lies outside of the trained
+        one's own, which on few images says nothing.
+        """
+        difference = self.trained.difference.get(representation, {}).get(self.figure)
+        if difference is None:
+            value, other = self.trained.figures[self.figure], self.values[representation]
+            low, high = self.trained.interval.get(self.figure, (value - ALIKE, value + ALIKE))
+            difference = low - other, high - other
+            if self.on_few_images and difference[0] > 0:
+                return 0
+        low, high = difference
+        return 1 if low > 0 else -1 if high < 0 else 0
+
+    @property
+    def on_few_images(self) -> bool:
+        """Whether there are too few to go by."""
+        return self.trained.num_images is not None and self.trained.num_images < FEWEST
 
 
 def comparison_in(run: RunFolder) -> Comparison | None:
     """The measurement that the verdict rests on: accuracies first; without labels, the effective rank."""
     results = measured_in(run)
-    own = str(run.setting("dataset.name"))
     for figure, measures in (("top1", _ORDER), ("effective_rank", ("label_free",))):
-        for measure in measures:
-            alike = [result for result in results if result.measure == measure and figure in result.figures]
-            trained = [result for result in alike if result.representation == "trained"]
-            if trained:
-                chosen = next((result for result in trained if result.dataset == own), trained[0])
-                return _comparison(chosen, alike, figure)
+        trained = [
+            result
+            for measure in measures
+            for result in results
+            if result.measure == measure and result.representation == "trained" and figure in result.figures
+        ]
+        if trained:
+            return _comparison(max(trained, key=lambda result: result.rank), results, figure)
     return None
 
 
-def _comparison(trained: Measured, alike: list[Measured], figure: str) -> Comparison:
-    where = (trained.dataset, trained.measured_on, trained.variant)
-    beside = [result for result in alike if (result.dataset, result.measured_on, result.variant) == where]
-    value = trained.figures[figure]
-    return Comparison(
-        trained=trained,
-        values={result.representation: result.figures[figure] for result in beside},
-        slack=trained.interval.get(figure, (value - ALIKE, value + ALIKE)),
-        figure=figure,
-    )
+def _comparison(trained: Measured, results: list[Measured], figure: str) -> Comparison:
+    alike = [
+        result
+        for result in results
+        if (result.table, result.measure, result.variant) == (trained.table, trained.measure, trained.variant)
+    ]
+    values = {result.representation: result.figures[figure] for result in alike if figure in result.figures}
+    return Comparison(trained=trained, values=values, figure=figure)
 
 
 def sentence(run: RunFolder) -> str:
@@ -89,7 +101,8 @@ def _worth(comparison: Comparison) -> str:
         f"{_how('not as good as', worse)}" if worse else "",
     ]
     joined = ", but ".join(part for part in parts if part) if better else " and ".join(part for part in parts if part)
-    return f"{joined[:1].upper()}{joined[1:]}."
+    few = f", as far as {comparison.trained.num_images} images can tell" if comparison.on_few_images else ""
+    return f"{joined[:1].upper()}{joined[1:]}{few}."
 
 
 def _how(words: str, names: list[str]) -> str:
@@ -110,17 +123,13 @@ def verdict_html(run: RunFolder, *, under: str) -> str:
 def _bars(comparison: Comparison) -> str:
     trained = comparison.trained
     unit = "top-1 accuracy" if comparison.figure == "top1" else "effective rank of the features"
-    where = WHERE.get(trained.measured_on, trained.measured_on)
     rows = "".join(
         f'<div class="{text(name)}"><dt>{text(REPRESENTATIONS.get(name, name))}</dt>'
         f"<dd>{bar(value)}<b>{figure_text(value)}</b></dd></div>"
         for name, value in sorted(comparison.values.items(), key=lambda item: list(REPRESENTATIONS).index(item[0]))
         if name in REPRESENTATIONS
     )
-    return (
-        f'<div class="score"><p>{text(trained.title)}, {unit} on {text(where)} of {text(trained.dataset)}</p>'
-        f"<dl>{rows}</dl></div>"
-    )
+    return f'<div class="score"><p>{text(trained.title)}, {unit} on {text(trained.place)}</p><dl>{rows}</dl></div>'
 
 
 def _facts(run: RunFolder) -> str:

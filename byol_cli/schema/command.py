@@ -10,7 +10,7 @@ from byol_cli.schema.errors import InputError
 from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.schema.model import BACKBONES, BackboneConfig, EmaConfig, HeadConfig, LossConfig
 from byol_cli.schema.optimizer import OPTIMIZERS, OptimizerConfig
-from byol_cli.schema.trainer import TrainerConfig, check_device
+from byol_cli.schema.trainer import TrainerConfig, check_checkpoint, check_device
 
 # Groups whose options differ in their fields: the option's `name` picks the dataclass.
 OPTIONS: dict[type, dict[str, type]] = {
@@ -70,4 +70,5 @@ class EvalConfig:
     evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:
+        check_checkpoint(self.checkpoint)
         check_device(self.device)

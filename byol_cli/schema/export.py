@@ -7,7 +7,7 @@ from typing import Literal
 from byol_cli.schema.constraints import Count, NumWorkers
 from byol_cli.schema.dataset import DatasetConfig
 from byol_cli.schema.errors import InputError
-from byol_cli.schema.trainer import check_device
+from byol_cli.schema.trainer import check_checkpoint, check_device
 
 SUFFIXES = {"torchvision": ".pth", "timm": ".safetensors", "safetensors": ".safetensors", "onnx": ".onnx"}
 """What the name of an export ends in, by its format: timm, for one, goes by it."""
@@ -26,6 +26,7 @@ class ExportConfig:
     backbone_factory: str | None
 
     def __post_init__(self) -> None:
+        check_checkpoint(self.checkpoint)
         suffix = SUFFIXES[self.format]
         if self.output is not None and Path(self.output).suffix != suffix:
             raise InputError(f"output={self.output} must end in {suffix} for format={self.format}")
@@ -47,6 +48,7 @@ class EmbedConfig:
     num_workers: NumWorkers | None
 
     def __post_init__(self) -> None:
+        check_checkpoint(self.checkpoint)
         check_device(self.device)
         if Path(self.output).suffix not in TABLE_SUFFIXES:
             raise InputError(f"output={self.output} must end in one of {', '.join(TABLE_SUFFIXES)}")

@@ -6,6 +6,7 @@ The YAML files own every value, the dataclasses every name, type and rule. Omega
 
 import dataclasses
 import difflib
+import re
 import sys
 import types
 import typing
@@ -131,6 +132,12 @@ def show(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(show(item) for item in value)}]"
     return str(value)
+
+
+def quoted(value: object) -> str:
+    """`value` as Hydra's override grammar takes it whatever is in it: backslashes count before quotes alone."""
+    text = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), str(value))
+    return f'"{text}"'
 
 
 def option_fields(option: Any, *, without: typing.Collection[str] = ()) -> dict[str, Any]:

@@ -10,6 +10,12 @@ from byol_cli.schema.errors import InputError
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
+def check_checkpoint(path: str) -> None:
+    """Raises InputError where none is named."""
+    if not path:
+        raise InputError("checkpoint= has no value; name a run folder or a checkpoint file")
+
+
 def check_device(name: str) -> None:
     """Refuse what is no device's name; raises InputError."""
     if not _DEVICE.fullmatch(name):

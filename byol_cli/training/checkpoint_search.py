@@ -26,6 +26,9 @@ def open_checkpoint(path: Path, *, field: str, say: Callable[[str], None]) -> tu
         return path, read_checkpoint(path, field=field)
     found = newest_good(path, field=field, say=say)
     if found is None:
+        jobs = sorted(config.parent for config in path.glob("*/config.yaml"))
+        if jobs:
+            raise InputError(f"{field}={path} is the folder of several runs; name one of them, such as {jobs[0]}")
         raise InputError(f"{field}={path}: neither a checkpoint file nor a run folder with {FOLDER}/{LAST} in it")
     return found
 

@@ -3,6 +3,7 @@
 The networks are built without memory (on torch's meta device), from parts of this package and of timm alone.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,10 +35,9 @@ def check_networks(skeleton: dict[str, Any], config: TrainConfig) -> None:
         raise InputError("its config asks for more blocks than there are weights for")
     online, target = _networks(config, in_channels=skeleton["channels"])
     for name, network in (("online", online), ("target", target)):
-        differences = _differences(skeleton[name], network)
+        differences = differences_in_words(skeleton[name], claims_of(network))
         if differences:
-            more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-            raise InputError(f"its config is of another architecture than {'; '.join(differences[:_SHOWN])}{more}")
+            raise InputError(f"its {name} network is not that of its config: {differences}")
     _check_optimizer(skeleton["optimizer"], online)
 
 
@@ -50,18 +50,32 @@ def _networks(config: TrainConfig, *, in_channels: int) -> tuple[OnlineNetwork, 
         return networks_of(config, backbone_maker(config, in_channels=in_channels))
 
 
-def _differences(claimed: dict[str, TensorClaim], network: nn.Module) -> list[str]:
-    """In words; `network` is what the configuration makes."""
-    expected = {name: TensorClaim(value.dtype, tuple(value.shape)) for name, value in network.state_dict().items()}
-    return [
-        f"{name} ({_described(claimed.get(name))}, by its config {_described(expected.get(name))})"
-        for name in [*expected, *(name for name in claimed if name not in expected)]
-        if claimed.get(name) != expected.get(name)
-    ]
+def claims_of(network: nn.Module) -> dict[str, TensorClaim]:
+    """What a checkpoint of it would claim."""
+    return {name: TensorClaim(value.dtype, tuple(value.shape)) for name, value in network.state_dict().items()}
 
 
-def _described(claim: TensorClaim | None) -> str:
-    return f"{claim.dtype} of shape {claim.shape}" if claim else "none"
+def differences_in_words(found: Mapping[str, TensorClaim], expected: Mapping[str, TensorClaim]) -> str:
+    """Which weights are missing, which are too many, and which are others; empty where they are the same."""
+    lists = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "of another form": [
+            f"{name} ({_described(found[name])} instead of {_described(claim)})"
+            for name, claim in expected.items()
+            if name in found and found[name] != claim
+        ],
+    }
+    return "; ".join(f"{kind}: {_few(names)}" for kind, names in lists.items() if names)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
+
+
+def _described(claim: TensorClaim) -> str:
+    return f"{claim.dtype} of shape {claim.shape}"
 
 
 def _check_optimizer(claimed: dict[str, Any], online: OnlineNetwork) -> None:

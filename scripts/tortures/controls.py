@@ -16,8 +16,8 @@ import torch
 from benchmarks.report import markdown
 
 from byol_cli.cli.command import DONE
-from byol_cli.cli.compose import quoted
 from byol_cli.cli.train import train
+from byol_cli.schema.load import quoted
 from byol_cli.training import pretrain
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.plan import TrainingPlan

@@ -14,8 +14,8 @@ from typing import Protocol
 from processes import ENDED, catches, descendants, is_alive, state
 
 from byol_cli.cli.command import DONE, INTERRUPTED
-from byol_cli.cli.compose import quoted
 from byol_cli.cli.folders import holds_run
+from byol_cli.schema.load import quoted
 from byol_cli.training.checkpoint_search import FOLDER, newest_good
 from byol_cli.training.recorder import read_json, read_metrics
 

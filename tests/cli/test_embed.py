@@ -197,7 +197,7 @@ def test_parts_of_other_weights_images_or_settings_are_not_gone_on_with(
 def test_in_memory_are_a_few_parts_only(
     run_dir: Path, byol_embed: Command, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, batches: int
 ) -> None:
-    from byol_cli.export import embedding
+    from byol_cli.export import extraction
     from byol_cli.export.parts import Parts
 
     added: list[int] = []
@@ -207,7 +207,7 @@ def test_in_memory_are_a_few_parts_only(
         added.append(len(features))
         add(self, features)
 
-    monkeypatch.setattr(embedding, limit, value)
+    monkeypatch.setattr(extraction, limit, value)
     monkeypatch.setattr(Parts, "add", counted)
     ended = byol_embed("checkpoint=run", "device=cpu", "batch_size=100", "output=x.parquet", "neighbors=3")
     assert ended.code == 0, ended.err
@@ -228,7 +228,10 @@ def test_in_memory_are_a_few_parts_only(
         (["output=x.npz", "dataset=digit"], r"dataset=digit must be one of .*did you mean digits"),
         (["output=x.npz", "dataset.root=photos"], r"dataset\.root: name its data set too, by dataset=\.\.\."),
         (["output=x.npz,y.npz"], r"output=x\.npz,y\.npz: byol-embed does one job at a time"),
-        (["output=run/config.yaml/x.npz"], r"output=run/config\.yaml/x\.npz\S*: its folder cannot be made"),
+        (
+            ["output=run/config.yaml/x.npz"],
+            r"output=run/config\.yaml/x\.npz: the folder \S+/x\.npz\.parts cannot be made",
+        ),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(
@@ -248,6 +251,31 @@ def test_nothing_is_replaced_unasked(run_dir: Path, byol_embed: Command) -> None
     assert ended.err == "byol-embed: output=x.neighbors.csv is there already; overwrite=true replaces it\n"
     assert byol_embed(*words, "overwrite=true").code == 0
     assert Path("x.neighbors.csv").read_text().startswith("path,rank,neighbor,cosine")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "weights.safetensors", "mine.safetensors.writing"])
+def test_a_folder_of_somebody_else_is_left_as_it_is(run_dir: Path, byol_embed: Command, name: str) -> None:
+    Path("x.npz.parts").mkdir()
+    Path("x.npz.parts", name).write_text("precious")
+    ended = byol_embed("checkpoint=run", "device=cpu", "output=x.npz", "overwrite=true")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith(
+        f"byol-embed: output=x.npz is made in the folder x.npz.parts, which holds {name}, not of byol-embed"
+    )
+    assert Path("x.npz.parts", name).read_text() == "precious"
+    assert sorted(path.name for path in Path("x.npz.parts").iterdir()) == [name]
+
+
+def test_a_list_of_images_that_cannot_be_read_is_not_replaced_unasked_and_none_of_before_stays(
+    run_dir: Path, byol_embed: Command
+) -> None:
+    Path("x.bad_images.txt").write_text("mine")
+    words = ("checkpoint=run", "device=cpu", "output=x.npz")
+    ended = byol_embed(*words)
+    assert ended.code == 2
+    assert ended.err == "byol-embed: output=x.bad_images.txt is there already; overwrite=true replaces it\n"
+    assert byol_embed(*words, "overwrite=true").code == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["run", "x.npz"]
 
 
 def test_a_missing_package_is_named_before_anything_is_computed(

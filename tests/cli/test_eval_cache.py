@@ -175,13 +175,13 @@ def test_where_features_cannot_be_kept_one_line_says_so(
     assert measured("feature_cache=false")[1] == table
 
 
-def test_a_checkpoint_outside_a_run_folder_keeps_them_beside_itself(
+def test_a_checkpoint_outside_a_run_folder_keeps_them_with_its_results(
     run_dir: Path, measured: Callable[..., tuple[str, str, int]], tmp_path: Path
 ) -> None:
     (tmp_path / "models").mkdir()
     shutil.copy(run_dir / "checkpoints" / "last.pt", tmp_path / "models" / "mine.pt")
     measured("checkpoint=models/mine.pt")
-    assert len(list((tmp_path / "models" / "features").iterdir())) == 8
+    assert len(list((tmp_path / "models" / "mine.report" / "features").iterdir())) == 8
 
 
 def test_features_of_code_that_may_change_are_not_kept(

@@ -91,14 +91,25 @@ def test_neither_workers_nor_kept_features_change_a_number(run_dir: Path, byol_e
     assert {row["settings"]["mode"] for row in rows if row["measure"] == "linear"} == {"augmented"}
 
 
-def test_a_lone_file_has_its_results_beside_it(run_dir: Path, byol_eval: Command, tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
-    shutil.copy(run_dir / "checkpoints" / "last.pt", tmp_path / "models" / "mine.pt")
+def test_results_of_a_lone_file_lie_in_a_folder_of_its_own_beside_it(
+    run_dir: Path, byol_eval: Command, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
     before = (run_dir / "evaluations.jsonl").read_bytes()
-    assert byol_eval("checkpoint=models/mine.pt", "device=cpu", "evaluation=[knn,logistic]").code == 0
-    rows = rows_of(tmp_path / "models")
-    assert [row["measure"] for row in rows] == ["knn", "logistic", "label_free"] * 3
-    assert {row["checkpoint"] for row in rows} == {"mine.pt"}
+    for name in ("mine", "yours"):
+        shutil.copy(run_dir / "checkpoints" / "last.pt", models / f"{name}.pt")
+        ended = byol_eval(f"checkpoint=models/{name}.pt", "device=cpu", "evaluation=[knn,logistic]")
+        assert ended.code == 0, ended.err
+        assert f"report: models/{name}.report/report.html" in ended.out
+        rows = rows_of(models / f"{name}.report")
+        assert [row["measure"] for row in rows] == ["knn", "logistic", "label_free"] * 3
+        assert {row["checkpoint"] for row in rows} == {f"../{name}.pt"}
+        page = (models / f"{name}.report" / "report.html").read_text()
+        assert f"byol-embed checkpoint=models/{name}.pt output=vectors.npz" in page
+        assert "byol-train" not in page.split('<section id="next"')[1].split("</section>")[0]
+    assert sorted(path.name for path in models.iterdir()) == ["mine.pt", "mine.report", "yours.pt", "yours.report"]
+    assert (models / "mine.report" / "features").is_dir()
     assert (run_dir / "evaluations.jsonl").read_bytes() == before
 
 
@@ -108,6 +119,7 @@ def test_another_data_set_is_named_in_the_lines(run_dir: Path, byol_eval: Comman
     assert ended.code == 0, ended.err
     rows = rows_of(run_dir)
     assert {row["dataset"] for row in rows[12:]} == {"synthetic"}
+    assert [row["data"]["num_images"] for row in rows[12:]] == [60] * len(rows[12:])
     assert rows[12]["data_fingerprint"] != rows[0]["data_fingerprint"]
 
 
@@ -122,6 +134,15 @@ def test_where_the_lines_cannot_be_written_one_warning_says_so_and_the_table_sta
     assert ended.out.count("warning: run/evaluations.jsonl cannot be written: Is a directory") == 1
 
 
+def test_a_report_that_is_not_there_is_not_named(run_dir: Path, byol_eval: Command) -> None:
+    (run_dir / "report.html").unlink()
+    (run_dir / "report.html").mkdir()
+    ended = byol_eval("checkpoint=run", "device=cpu", "evaluation=[knn]")
+    assert ended.code == 0
+    assert "warning: run/report.html cannot be written: Is a directory" in ended.out
+    assert "report: run" not in ended.out
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_costs_a_warning(run_dir: Path, byol_eval: Command) -> None:
     (run_dir / "evaluations.jsonl").unlink()
@@ -132,6 +153,7 @@ def test_a_read_only_folder_costs_a_warning(run_dir: Path, byol_eval: Command) -
         run_dir.chmod(0o755)
     assert ended.code == 0
     assert "warning: run/evaluations.jsonl cannot be written: Permission denied" in ended.out
+    assert "report: " not in ended.out
 
 
 def lacks_a_statistic(weights: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from byol_cli.data.sources import Splits, Subset
 from byol_cli.data.training_crops import Crops
 from byol_cli.evaluation.classifier import Reading
 from byol_cli.evaluation.evaluator import Evaluator, Subject
-from byol_cli.evaluation.feature_cache import FeatureCache, feature_folder, weights_hash
+from byol_cli.evaluation.feature_cache import FeatureCache, weights_hash
 from byol_cli.evaluation.looks import ViewPairs
 from byol_cli.evaluation.report import Report
 from byol_cli.model.backbones import Backbone
@@ -231,19 +231,6 @@ def test_a_full_disk_leaves_nothing_behind(
     new_cache()(network(), part(), Extraction())
     assert list((tmp_path / "features").iterdir()) == []
     assert "No space left on device" in said[0]
-
-
-@pytest.mark.parametrize(
-    ("checkpoint", "folder"),
-    [
-        ("outputs/digits/run/checkpoints/last.pt", "outputs/digits/run/features"),
-        ("checkpoints/last.pt", "features"),
-        ("downloads/model.pt", "downloads/features"),
-        ("model.pt", "features"),
-    ],
-)
-def test_features_lie_in_the_run_folder_or_beside_the_file(checkpoint: str, folder: str) -> None:
-    assert feature_folder(Path(checkpoint)) == Path(folder)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from byol_cli.export.parts import Parts
-from byol_cli.schema.errors import TrainingFault
+from byol_cli.export.parts import Parts, refuse_foreign
+from byol_cli.schema.errors import InputError, TrainingFault
 
 
 def opened(folder: Path, key: str = "key", said: list[str] | None = None) -> Parts:
@@ -63,3 +63,14 @@ def test_a_part_that_cannot_be_written_is_a_fault_and_leaves_nothing(tmp_path: P
     with pytest.raises(TrainingFault, match="cannot be written: .*the same command goes on from there"):
         parts.add(torch.zeros(2, 3))
     assert parts.done == 0
+
+
+def test_what_others_have_put_there_is_neither_read_nor_removed(tmp_path: Path) -> None:
+    mine = [tmp_path / name for name in ("notes.txt", "1.safetensors", "000000000004.safetensors.writing.txt")]
+    for path in mine:
+        path.write_text("precious")
+    filled(tmp_path)
+    opened(tmp_path).remove()
+    assert sorted(tmp_path.iterdir()) == sorted(mine)
+    with pytest.raises(InputError, match=r"output=x.npz is made in .*, which holds 0+4.safetensors.writing.txt and 1 "):
+        refuse_foreign(tmp_path, known=("notes.txt",), output=Path("x.npz"))

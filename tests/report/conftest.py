@@ -32,7 +32,8 @@ def gallery_of(number: int, *, size: int = 16, channels: int = 1, labelled: bool
         labels=labels if labelled else None,
         class_names=tuple(CLASSES) if labelled else (),
         names=tuple(f"photos/{place} {HOSTILE}.jpg" for place in range(number)),
-        origin=f"all {number:,} test images",
+        origin=f"all {number:,} test images of digits",
+        step=60,
     )
 
 

@@ -1,5 +1,7 @@
 """report.html as a browser shows it: on a phone and on a desk, light and dark."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,13 @@ return [...document.querySelectorAll(arguments[0])].filter((node) => {
 }).map((node) => node.outerHTML.slice(0, 200));
 """
 PAGE_BACKGROUND = "return getComputedStyle(document.body).backgroundColor"
+
+
+def written(run_dir: Path, **how: Any) -> Path:
+    """Where the report is that can be written."""
+    path = write_report(run_dir, **how)
+    assert path is not None
+    return path
 
 
 def show(browser: Any, path: Path, *, width: int, theme: str) -> None:
@@ -40,7 +49,7 @@ def assert_sound(browser: Any, *, width: int) -> None:
 def test_a_run_is_shown_whole_without_an_error_or_sideways_scrolling(
     browser: Any, run_dir: Path, sample: Gallery, width: int
 ) -> None:
-    path = write_report(run_dir, gallery=sample, say=print, tsne=True)
+    path = written(run_dir, gallery=sample, say=print, tsne=True)
     backgrounds = []
     for theme in ("light", "dark"):
         show(browser, path, width=width, theme=theme)
@@ -51,6 +60,22 @@ def test_a_run_is_shown_whole_without_an_error_or_sideways_scrolling(
 
 
 @pytest.mark.parametrize("width", [390, 1440])
+def test_no_column_of_the_results_is_out_of_sight(
+    browser: Any, run_dir: Path, make_evaluation: Callable[..., dict[str, Any]], width: int
+) -> None:
+    names = ("trained", "untrained", "pixels", "scratch")
+    tuned = {"measure": "finetune", "settings": {"fraction": 0.01}, "figures": {"top1": 0.5, "std": 0.02}}
+    lines = [make_evaluation(name, 0.5, **more) for name in names for more in ({}, tuned)]
+    (run_dir / "evaluations.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    show(browser, written(run_dir, gallery=None, say=print), width=width, theme="light")
+    hidden = (
+        "return [...document.querySelectorAll('#results > .scroll')].map((box) => box.scrollWidth - box.clientWidth)"
+    )
+    assert browser.execute_script(hidden) == [0]
+    assert browser.execute_script("return document.querySelectorAll('#results > .scroll thead th').length") == 5
+
+
+@pytest.mark.parametrize("width", [390, 1440])
 def test_a_sweep_is_shown_whole(browser: Any, sweep_dir: Path, width: int) -> None:
     path = write_sweep_report(sweep_dir, say=print)
     show(browser, path, width=width, theme="light")
@@ -58,7 +83,7 @@ def test_a_sweep_is_shown_whole(browser: Any, sweep_dir: Path, width: int) -> No
 
 
 def test_names_of_classes_and_files_do_nothing_but_stand_there(browser: Any, run_dir: Path, sample: Gallery) -> None:
-    path = write_report(run_dir, gallery=sample, say=print)
+    path = written(run_dir, gallery=sample, say=print)
     show(browser, path, width=1440, theme="light")
     browser.execute_script(
         "for (const key of ['ArrowRight', 'ArrowRight', 'ArrowRight']) document.querySelector('[data-plot] svg')"
@@ -72,7 +97,7 @@ def test_names_of_classes_and_files_do_nothing_but_stand_there(browser: Any, run
 
 
 def test_pointing_at_a_curve_reads_its_value(browser: Any, run_dir: Path) -> None:
-    path = write_report(run_dir, gallery=None, say=print)
+    path = written(run_dir, gallery=None, say=print)
     show(browser, path, width=1440, theme="light")
     read = """
     const svg = document.querySelector(".chart svg"), box = svg.getBoundingClientRect();
@@ -87,7 +112,7 @@ def test_pointing_at_a_curve_reads_its_value(browser: Any, run_dir: Path) -> Non
 def test_pointing_at_the_map_shows_the_image_and_a_class_can_be_singled_out(
     browser: Any, run_dir: Path, sample: Gallery
 ) -> None:
-    path = write_report(run_dir, gallery=sample, say=print, tsne=True)
+    path = written(run_dir, gallery=sample, say=print, tsne=True)
     show(browser, path, width=1440, theme="light")
     point = """
     const svg = document.querySelector("[data-plot] svg"), box = svg.getBoundingClientRect();

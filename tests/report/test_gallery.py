@@ -1,6 +1,7 @@
 """The sample of images: which ones, what they look like, and that it is the same each time."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from byol_cli.data.sources import Splits, Subset, whole
 from byol_cli.report.gallery import THUMBNAIL, Gallery, make_gallery, mosaic, sheet
 
 MEAN, STD = torch.tensor([0.4]), torch.tensor([0.3])
+SHOWN: dict[str, Any] = {"mean": MEAN, "std": STD, "data": "digits", "step": 7}
 
 
 def splits_of(number: int, *, test: int, size: int = 8, labels: np.ndarray | None = None) -> Splits:
@@ -47,7 +49,7 @@ def features(subset: Subset) -> Tensor:
 
 
 def gallery_of(splits: Splits, *, num_images: int = 1000) -> Gallery:
-    made = make_gallery(splits, batches=batches, features=features, mean=MEAN, std=STD, num_images=num_images)
+    made = make_gallery(splits, batches=batches, features=features, num_images=num_images, **SHOWN)
     assert made is not None
     return made
 
@@ -55,7 +57,7 @@ def gallery_of(splits: Splits, *, num_images: int = 1000) -> Gallery:
 def test_thumbnails_are_the_images_with_their_own_features_and_names() -> None:
     splits = splits_of(60, test=40)
     made = gallery_of(splits, num_images=25)
-    assert made.origin == "25 of the 40 test images"
+    assert made.origin == "25 of the 40 test images of digits"
     indices = made.features[:, 0].long()
     assert len(set(indices.tolist())) == 25
     assert int(indices.max()) < 40
@@ -71,7 +73,7 @@ def test_the_same_images_each_time() -> None:
 
 @pytest.mark.parametrize(("test", "origin"), [(40, "all 40 test images"), (0, "all 10 images of the selection split")])
 def test_test_images_come_before_the_selection_split(test: int, origin: str) -> None:
-    assert gallery_of(splits_of(60, test=test)).origin == origin
+    assert gallery_of(splits_of(60, test=test)).origin == f"{origin} of digits"
 
 
 def test_labels_belong_to_their_images() -> None:
@@ -91,7 +93,7 @@ def test_images_that_cannot_be_read_are_left_out() -> None:
         found[found[:, 0] < 5] = torch.nan
         return found
 
-    made = make_gallery(splits, batches=batches, features=broken, mean=MEAN, std=STD)
+    made = make_gallery(splits, batches=batches, features=broken, **SHOWN)
     assert made is not None
     assert sorted(made.features[:, 0].tolist()) == list(range(5, 20))
     assert torch.equal(made.thumbnails, pixels_of(splits.pretrain)[made.features[:, 0].long()])
@@ -99,7 +101,7 @@ def test_images_that_cannot_be_read_are_left_out() -> None:
     def gone(subset: Subset) -> Tensor:
         return torch.full((len(subset), 4), torch.nan)
 
-    assert make_gallery(splits, batches=batches, features=gone, mean=MEAN, std=STD) is None
+    assert make_gallery(splits, batches=batches, features=gone, **SHOWN) is None
 
 
 def test_large_images_become_small() -> None:

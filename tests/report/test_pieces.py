@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_the_newest_of_each_measurement_counts(run_dir: Path, make_evaluation: L
         ],
     )
     found = measured_in(read_run_folder(run_dir, say=print))
-    assert [(result.dataset, result.title, result.figures["top1"]) for result in found] == [
+    assert [(result.source, result.title, result.figures["top1"]) for result in found] == [
         ("digits", "Linear probe", 0.6),
         ("digits", "Few labels, 5 labels a class", 0.7),
         ("digits", "Few labels, 10 labels a class", 0.7),
@@ -108,7 +109,7 @@ def test_hyper_parameters_are_told_and_lists_without_end_are_not(run_dir: Path, 
     evaluate(run_dir, [make_evaluation("trained", 0.5, settings=settings)])
     shown = results_html(measured_in(read_run_folder(run_dir, say=print)))
     assert "learning rates 0.4, 0.1" in shown
-    assert "Linear probe, augmented, 1 % of labels" in shown
+    assert "Linear probe, augmented, 1 % of the labels" in shown
     assert "0.123456" not in shown
 
 
@@ -200,7 +201,18 @@ def test_the_share_of_like_neighbours_is_counted(sample: Gallery) -> None:
     places, _ = nearest(sample)
     assert sample.labels is not None
     right = sum(int(sample.labels[image]) == int(sample.labels[places[image, 0]]) for image in range(60))
-    assert same_class_share(sample, places) == pytest.approx(right / 60)
+    assert same_class_share(sample) == (pytest.approx(right / 60), 60)
+
+
+def test_the_share_of_like_neighbours_is_the_recall_of_retrieval(make_sample: Callable[..., Gallery]) -> None:
+    from byol_cli.evaluation.search import search_figures
+
+    sample = replace(make_sample(60), labels=torch.tensor([0, 1] * 29 + [2, -1]))
+    sample.features[:40] = sample.features[0]  # of two classes, all alike: nothing is nearest
+    assert sample.labels is not None
+    recall = search_figures(sample.features[:59], sample.labels[:59], ks=[1])["recall_at_1"]
+    assert same_class_share(sample) == (pytest.approx(recall), 58)  # the only image of its class is not asked for
+    assert recall < 0.5
 
 
 def test_confusions_are_counted_listed_and_for_many_classes_drawn(run_dir: Path, make_evaluation: Line) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from byol_cli.report.page import write_report
 
 WAIT_SECONDS = 60
 OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+def written(run_dir: Path, **how: Any) -> Path:
+    """Where the report is that can be written."""
+    path = write_report(run_dir, **how)
+    assert path is not None
+    return path
 
 
 def free_port() -> int:
@@ -54,10 +62,12 @@ def test_tensorboard_serves_the_runs_tags_its_projector_and_its_settings(run_dir
     )
     try:
         data = f"http://127.0.0.1:{port}/data"
-        tags = served(f"{data}/plugin/scalars/tags", until="measured/linear_top1")["."]
-        assert {"train/loss", "train/lr", "probe/knn_top1", "gauges/feature_std", "measured/linear_top1"} <= set(tags)
+        tags = served(f"{data}/plugin/scalars/tags", until="measured/test/linear_top1")["."]
+        assert {"train/loss", "train/lr", "probe/knn_top1", "gauges/feature_std", "measured/test/linear_top1"} <= set(
+            tags
+        )
         assert "views" in served(f"{data}/plugin/images/tags", until="views")["."]
-        points = served(f"{data}/plugin/scalars/scalars?run=.&tag=measured%2Flinear_top1", until="0.97")
+        points = served(f"{data}/plugin/scalars/scalars?run=.&tag=measured%2Ftest%2Flinear_top1", until="0.97")
         assert [(step, round(value, 3)) for _, step, value in points] == [(60, 0.978)]
         assert served(f"{data}/runs", until=".") == ["."]
         (embedding,) = served(f"{data}/plugin/projector/info?run=.", until="backbone")["embeddings"]
@@ -91,11 +101,45 @@ def test_hparams_make_no_folder_of_their_own(run_dir: Path) -> None:
     assert not [path for path in (run_dir / "tensorboard").rglob("*") if path.is_dir()]
 
 
+def test_every_measurement_has_a_tag_of_its_own_at_the_step_of_its_checkpoint(
+    run_dir: Path, make_evaluation: Callable[..., dict[str, Any]]
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def tuned(top1: float, **more: Any) -> dict[str, Any]:
+        return make_evaluation("trained", top1, measure="finetune", **more)
+
+    lines = [
+        tuned(0.5, settings={"fraction": 0.01}, step=20),
+        tuned(0.9, settings={"fraction": 1.0}, step=20),
+        tuned(0.7, settings={"fraction": 0.01}, step=60),
+        tuned(0.8, settings={"fraction": 0.01}, step=60, measured_on="selection"),
+        tuned(0.1, settings={"fraction": 0.01}, step=60, dataset="elsewhere"),
+    ]
+    (run_dir / "evaluations.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    folder = run_dir / "tensorboard"
+    for _ in range(3):
+        write_report(run_dir, gallery=None, say=print)
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 2  # of training, and of what was measured
+    read = EventAccumulator(str(next(folder.glob("*.measured"))))
+    read.Reload()
+    found = {
+        name: [(event.step, round(event.value, 3)) for event in read.Scalars(name)]
+        for name in read.Tags()["scalars"]
+        if name.endswith("top1")
+    }
+    assert found == {
+        "measured/test/finetune_1_percent_of_the_labels_top1": [(20, 0.5), (60, 0.7)],
+        "measured/test/finetune_all_labels_top1": [(20, 0.9)],
+        "measured/selection/finetune_1_percent_of_the_labels_top1": [(60, 0.8)],
+    }
+
+
 def test_a_board_that_cannot_be_written_ends_nothing(run_dir: Path, sample: Gallery, tmp_path: Path) -> None:
     (run_dir / "tensorboard").rename(tmp_path / "moved")
     (run_dir / "tensorboard").touch()
     said: list[str] = []
-    path = write_report(run_dir, gallery=sample, say=said.append)
+    path = written(run_dir, gallery=sample, say=said.append)
     assert path.is_file()
     assert len(said) == 1
     assert "tensorboard cannot be written" in said[0]
