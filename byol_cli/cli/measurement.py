@@ -22,7 +22,7 @@ from byol_cli.schema.model import CustomConfig, TimmConfig
 from byol_cli.training.digests import sha256_of
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.runtime import Runtime, resolve_runtime
-from byol_cli.training.state import backbone_maker
+from byol_cli.training.state import backbone_maker, placed
 
 
 def measure_checkpoint(config: EvalConfig, *, stop: StopRequest) -> Outcome:
@@ -114,8 +114,8 @@ def evaluator(
 def subject(opened: TrainedBackbone, *, runtime: Runtime) -> Subject:
     """The checkpoint's backbone, and how others of random weights are made."""
     return Subject(
-        trained=opened.backbone.to(runtime.device),
-        untrained=opened.untrained().to(runtime.device),
+        trained=placed(opened.backbone, opened.config.trainer, device=runtime.device),
+        untrained=placed(opened.untrained(), opened.config.trainer, device=runtime.device),
         make_backbone=backbone_maker(opened.config, in_channels=opened.channels),
         epochs=max(1, round(opened.checkpoint["epoch"])),
     )
@@ -139,6 +139,7 @@ def feature_settings(trained_by: TrainConfig, *, normalization: dict[str, Any], 
         "normalization": normalization,
         "device": runtime.device.type,
         "precision": runtime.precision,
+        "channels_last": trained_by.trainer.channels_last,
         "byol_cli": byol_cli.__version__,
         **{name: version(name).split(".")[:2] for name in libraries},
     }

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,6 +80,35 @@ def test_measuring_again_appends_the_same_numbers_twice_as_well(run_dir: Path, b
     assert [(row["figures"], row["settings"]) for row in by_train] == [
         (row["figures"], row["settings"]) for row in first
     ]
+
+
+def test_both_commands_see_the_same_features_to_the_last_bit(
+    byol_train: Command, byol_eval: Command, byol_embed: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With channels wide enough that the memory format decides in which order numbers are added."""
+    from byol_cli.evaluation.evaluator import Evaluator
+
+    seen: list[torch.Tensor] = []
+    features = Evaluator.features
+
+    def watched(self: Any, backbone: Any, subset: Any) -> torch.Tensor:
+        seen.append(features(self, backbone, subset))
+        return seen[-1]
+
+    monkeypatch.setattr(Evaluator, "features", watched)
+    words = ["evaluation=[knn]", "trainer.device=cpu", "trainer.steps=1", "hydra.run.dir=run"]
+    assert byol_train(*words).code == 0
+    by_train, seen = seen, []
+    assert byol_eval("checkpoint=run", "device=cpu", "evaluation=[knn]").code == 0
+    assert len(by_train) == len(seen) > 6
+    assert all(torch.equal(one, other) for one, other in zip(by_train, seen, strict=True))
+    rows = rows_of(Path("run"))
+    half = len(rows) // 2
+    assert [row["figures"] for row in rows[:half]] == [row["figures"] for row in rows[half:]]
+    assert byol_embed("checkpoint=run", "device=cpu", "output=features.npz").code == 0
+    embedded = {row.tobytes() for row in np.load("features.npz")["features"]}
+    of_trained = [part for part in seen if all(row.tobytes() in embedded for row in part.numpy())]
+    assert len(of_trained) >= 3  # training images, selection split and test images
 
 
 def test_neither_workers_nor_kept_features_change_a_number(run_dir: Path, byol_eval: Command) -> None:
