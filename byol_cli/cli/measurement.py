@@ -8,7 +8,7 @@ import torch
 
 import byol_cli
 from byol_cli.cli.command import DONE, Outcome, say
-from byol_cli.cli.results_file import facts_of_results, record_results
+from byol_cli.cli.results_file import ResultsFile, facts_of_results
 from byol_cli.cli.showing import show
 from byol_cli.data.build import build_splits
 from byol_cli.data.sources import Splits
@@ -17,6 +17,7 @@ from byol_cli.evaluation.feature_cache import FeatureCache, feature_folder
 from byol_cli.evaluation.looks import pairs_by, reading_by
 from byol_cli.export.trained import TrainedBackbone, open_trained
 from byol_cli.schema.command import EvalConfig, TrainConfig
+from byol_cli.schema.dataset import are_apart
 from byol_cli.schema.load import option_fields
 from byol_cli.schema.model import CustomConfig, TimmConfig
 from byol_cli.training.digests import sha256_of
@@ -48,15 +49,12 @@ def measure_checkpoint(config: EvalConfig, *, stop: StopRequest) -> Outcome:
     cache = cache_of(opened, config, runtime=runtime)
     measured_by = evaluator(opened, config, splits, runtime=runtime, cache=cache)
     say(f"checkpoint:    {opened.path}, step {opened.step:,} of a run on {opened.config.dataset.name}")
-    report = measured_by.report(subject(opened, runtime=runtime))
-    if cache is not None:
-        cache.say_what_was_reused()
-    say(*report.table().splitlines())
     folder = opened.folder
     facts = facts_of_results(
         command="byol-eval",
         splits=splits,
         dataset=dataset.name,
+        trained_by=opened.config,
         checkpoint=opened.path,
         checkpoint_sha256=digest,
         folder=folder,
@@ -64,9 +62,11 @@ def measure_checkpoint(config: EvalConfig, *, stop: StopRequest) -> Outcome:
         seed=config.seed,
         runtime=runtime,
     )
-    with stop.finishing():  # all of the results, or none
-        record_results(folder, report.results, facts=facts, say=say)
-    stop.check()
+    record = ResultsFile(folder, facts=facts, stop=stop, say=say)
+    report = measured_by.report(subject(opened, runtime=runtime), record=record)
+    if cache is not None:
+        cache.say_what_was_reused()
+    say(*report.table().splitlines())
     device = runtime.device
     show(
         folder,
@@ -107,6 +107,7 @@ def evaluator(
         pairs=pairs_by(augmentation, seed=opened.config.seed, batch_size=max(1, config.batch_size // 2), **how),
         seed=config.seed,
         say=say,
+        unseen=config.dataset is not None and are_apart(config.dataset, opened.config.dataset),
         cache=cache,
     )
 

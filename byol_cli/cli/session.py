@@ -11,7 +11,7 @@ import yaml
 
 from byol_cli.cli.command import DONE, INTERRUPTED, Outcome, say
 from byol_cli.cli.folders import UnfitRun
-from byol_cli.cli.results_file import facts_of_results, newest_file, record_results
+from byol_cli.cli.results_file import ResultsFile, facts_of_results, newest_file
 from byol_cli.cli.resume import config_in, resume_command, stored_config
 from byol_cli.cli.showing import show
 from byol_cli.evaluation.evaluator import Evaluator, Subject
@@ -113,8 +113,8 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
     """Train, measure, write summary.json, and print what was reached and where it lies."""
     began = time.monotonic()
     say(*run.header().splitlines())
-    from_first(lambda: write_config(run, run_dir))
     result, measured_by = NOTHING_YET, evaluator(run)
+    from_first(lambda: write_config(run, run_dir))
 
     def summary(status: str, **more: Any) -> None:
         values = {
@@ -134,11 +134,11 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
         write_report(run_dir, gallery=None, say=say, facts=run.facts())
 
     def measured() -> Outcome:
-        report = measured_by.report(what)
+        record = ResultsFile(run_dir, facts=facts_of(run, run_dir), stop=stop, say=say)
+        report = measured_by.report(what, record=record)
         say("", *report.table().splitlines(), "", f"run folder: {run_dir}")
         write_folder_file(lambda: summary("done", **report.summary()))
         with stop.finishing():  # there is nothing left to interrupt
-            record_results(run_dir, report.results, facts=facts_of(run, run_dir), say=say)
             show(run_dir, measured_by, what.trained, mean=run.mean, std=run.std, tsne=False, facts=run.facts())
         return Outcome(DONE, score=math.nan if result.selection_score is None else result.selection_score)
 
@@ -219,6 +219,7 @@ def facts_of(run: Run, run_dir: Path) -> dict[str, Any]:
         command="byol-train",
         splits=run.splits,
         dataset=run.config.dataset.name,
+        trained_by=run.config,
         checkpoint=checkpoint,
         checkpoint_sha256=None if checkpoint is None else sha256_of(checkpoint),
         folder=run_dir,
