@@ -45,7 +45,7 @@ def measure_checkpoint(config: EvalConfig, *, stop: StopRequest) -> Outcome:
         log=say,
     )
     if not splits.train.has_labels:
-        say(f"dataset={dataset.name} has no labels: effective rank instead of accuracies")
+        say(f"dataset={dataset.name}: no labels to train on, hence effective rank instead of accuracies")
     cache = cache_of(opened, config, runtime=runtime)
     measured_by = evaluator(opened, config, splits, runtime=runtime, cache=cache)
     say(f"checkpoint:    {opened.path}, step {opened.step:,} of a run on {opened.config.dataset.name}")

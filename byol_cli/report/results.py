@@ -21,6 +21,7 @@ WHERE = {
     "selection": "the selection split, held out of the training images",
     "train": "the training images",
     "pairs": "the named pairs of images",
+    "all": "all labelled images",
 }
 MAX_CLASSES = 100  # of a confusion matrix that is shown
 # Settings that tell apart several measurements of one name.
