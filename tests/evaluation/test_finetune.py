@@ -26,6 +26,7 @@ from byol_cli.evaluation.classifier import (
     predict,
     train_classifier,
 )
+from byol_cli.evaluation.differences import compared
 from byol_cli.evaluation.finetune import finetune_results
 from byol_cli.evaluation.results import Result
 from byol_cli.evaluation.supervised import supervised_results
@@ -370,6 +371,16 @@ def test_the_supervised_baseline_trains_for_as_long_as_the_pre_training(splits: 
     assert result.figures["top1"] > 0.9
     assert supervised(epochs=1).settings["epochs"] == 1
     assert supervised() == result
+
+
+def test_with_all_labels_it_is_compared_with_no_pretraining_image_by_image(
+    splits: Splits, reading: Reading, trained: Backbone
+) -> None:
+    changes: dict[str, Any] = {"fractions": [1.0], "labels_per_class": [4], "min_steps": 1, "draws": 2}
+    results = finetune(splits, reading, trained, **changes)
+    found = [compared(result, results[1::2], seed=0).difference for result in results[::2]]
+    assert [list(one) for one in found] == [["scratch"], []]  # a mean over draws is of no image
+    assert found[0]["scratch"]["top1"][0] < found[0]["scratch"]["top1"][1]
 
 
 def test_what_cannot_be_measured_is_refused_in_one_line(splits: Splits, reading: Reading, trained: Backbone) -> None:
