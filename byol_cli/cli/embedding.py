@@ -32,6 +32,7 @@ from byol_cli.schema.errors import InputError
 from byol_cli.schema.export import EmbedConfig
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.runtime import Runtime, resolve_runtime
+from byol_cli.training.state import placed
 
 BAD_IMAGES = "bad_images.txt"
 
@@ -104,8 +105,7 @@ def features_by(
 ) -> Callable[[Subset], Generator[Tensor, None, None]]:
     """How images of one set become features, batch by batch; the backbone moves to the device."""
     device = runtime.device
-    layout = torch.channels_last if trained.config.trainer.channels_last else torch.contiguous_format
-    backbone = trained.backbone.to(device, memory_format=layout)  # type: ignore[call-overload]
+    backbone = placed(trained.backbone, trained.config.trainer, device=device)
     extract = partial(extract_features, backbone, device=device, autocast=runtime.autocast_dtype)
 
     def num_workers(images: ImageSet) -> int:

@@ -8,7 +8,7 @@ import torch
 
 import byol_cli
 from byol_cli.cli.command import DONE, Outcome, say
-from byol_cli.cli.results_file import facts_of_results, record_results
+from byol_cli.cli.results_file import ResultsFile, facts_of_results
 from byol_cli.cli.showing import show
 from byol_cli.data.build import build_splits
 from byol_cli.data.sources import Splits
@@ -18,12 +18,13 @@ from byol_cli.evaluation.looks import pairs_by, reading_by
 from byol_cli.export.trained import TrainedBackbone, open_trained
 from byol_cli.report.measured import data_title
 from byol_cli.schema.command import EvalConfig, TrainConfig
+from byol_cli.schema.dataset import are_apart
 from byol_cli.schema.load import option_fields, plain
 from byol_cli.schema.model import CustomConfig, TimmConfig
 from byol_cli.training.digests import sha256_of
 from byol_cli.training.interrupt import StopRequest
 from byol_cli.training.runtime import Runtime, resolve_runtime
-from byol_cli.training.state import backbone_maker
+from byol_cli.training.state import backbone_maker, placed
 
 
 def measure_checkpoint(config: EvalConfig, *, stop: StopRequest) -> Outcome:
@@ -45,19 +46,16 @@ def measure_checkpoint(config: EvalConfig, *, stop: StopRequest) -> Outcome:
         log=say,
     )
     if not splits.train.has_labels:
-        say(f"dataset={dataset.name} has no labels: effective rank instead of accuracies")
+        say(f"dataset={dataset.name}: no labels to train on, hence effective rank instead of accuracies")
     cache = cache_of(opened, config, runtime=runtime)
     measured_by = evaluator(opened, config, splits, runtime=runtime, cache=cache)
     say(f"checkpoint:    {opened.path}, step {opened.step:,} of a run on {opened.config.dataset.name}")
-    report = measured_by.report(subject(opened, runtime=runtime))
-    if cache is not None:
-        cache.say_what_was_reused()
-    say(*report.table().splitlines())
     folder = opened.results_folder
     facts = facts_of_results(
         command="byol-eval",
         splits=splits,
         dataset=dataset,
+        trained_by=opened.config,
         checkpoint=opened.path,
         checkpoint_sha256=digest,
         folder=folder,
@@ -65,9 +63,11 @@ def measure_checkpoint(config: EvalConfig, *, stop: StopRequest) -> Outcome:
         seed=config.seed,
         runtime=runtime,
     )
-    with stop.finishing():  # all of the results, or none
-        record_results(folder, report.results, facts=facts, say=say)
-    stop.check()
+    record = ResultsFile(folder, facts=facts, stop=stop, say=say)
+    report = measured_by.report(subject(opened, runtime=runtime), record=record)
+    if cache is not None:
+        cache.say_what_was_reused()
+    say(*report.table().splitlines())
     device = runtime.device
     show(
         folder,
@@ -110,6 +110,7 @@ def evaluator(
         pairs=pairs_by(augmentation, seed=opened.config.seed, batch_size=max(1, config.batch_size // 2), **how),
         seed=config.seed,
         say=say,
+        unseen=config.dataset is not None and are_apart(config.dataset, opened.config.dataset),
         cache=cache,
     )
 
@@ -117,8 +118,8 @@ def evaluator(
 def subject(opened: TrainedBackbone, *, runtime: Runtime) -> Subject:
     """The checkpoint's backbone, and how others of random weights are made."""
     return Subject(
-        trained=opened.backbone.to(runtime.device),
-        untrained=opened.untrained().to(runtime.device),
+        trained=placed(opened.backbone, opened.config.trainer, device=runtime.device),
+        untrained=placed(opened.untrained(), opened.config.trainer, device=runtime.device),
         make_backbone=backbone_maker(opened.config, in_channels=opened.channels),
         epochs=max(1, round(opened.checkpoint["epoch"])),
     )
@@ -142,6 +143,7 @@ def feature_settings(trained_by: TrainConfig, *, normalization: dict[str, Any], 
         "normalization": normalization,
         "device": runtime.device.type,
         "precision": runtime.precision,
+        "channels_last": trained_by.trainer.channels_last,
         "byol_cli": byol_cli.__version__,
         **{name: version(name).split(".")[:2] for name in libraries},
     }

@@ -10,7 +10,7 @@ from typing import Any
 from byol_cli.cli.command import DONE, INTERRUPTED, Outcome, say
 from byol_cli.cli.folders import UnfitRun
 from byol_cli.cli.named_again import resume_command
-from byol_cli.cli.results_file import facts_of_results, newest_file, record_results
+from byol_cli.cli.results_file import ResultsFile, facts_of_results, newest_file
 from byol_cli.cli.resume import config_in, stored_config
 from byol_cli.cli.run_files import facts_of_fault, write_config, write_folder_file
 from byol_cli.cli.showing import show
@@ -115,10 +115,10 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
     began = time.monotonic()
     refuse_missing_recorders(run.config.trainer.recorders)
     say(*run.header().splitlines())
+    result, measured_by = NOTHING_YET, evaluator(run)
     if run.config.trainer.plan:
         return say_plan(run)
     from_first(lambda: write_config(run, run_dir))
-    result, measured_by = NOTHING_YET, evaluator(run)
     outside = OutsideRecorders(run.config, run_dir, say=say)
 
     def summary(status: str, **more: Any) -> None:
@@ -140,11 +140,11 @@ def run_to_end(run: Run, run_dir: Path, *, stop: StopRequest) -> Outcome:
         write_report(run_dir, gallery=None, say=say, facts=run.facts())
 
     def measured() -> Outcome:
-        report = measured_by.report(what)
+        record = ResultsFile(run_dir, facts=facts_of(run, run_dir), stop=stop, say=say)
+        report = measured_by.report(what, record=record)
         say("", *report.table().splitlines(), "", f"run folder: {run_dir}")
         write_folder_file(lambda: summary("done", **report.summary()))
         with stop.finishing():  # there is nothing left to interrupt
-            record_results(run_dir, report.results, facts=facts_of(run, run_dir), say=say)
             show(
                 run_dir,
                 measured_by,
@@ -237,6 +237,7 @@ def facts_of(run: Run, run_dir: Path) -> dict[str, Any]:
         command="byol-train",
         splits=run.splits,
         dataset=run.config.dataset,
+        trained_by=run.config,
         checkpoint=checkpoint,
         checkpoint_sha256=None if checkpoint is None else sha256_of(checkpoint),
         folder=run_dir,

@@ -87,11 +87,17 @@ def _split(sources: Sources, config: DatasetConfig, bad_images: BadImages) -> Sp
         train=train,
         selection=selection,
         test=test,
-        class_names=sources.labelled.images.class_names,
+        class_names=_class_names(sources),
         fingerprint=_fingerprint([pretrain, train, selection, test]),
         channels=pretrain.images.channels,
         bad_images=bad_images,
     )
+
+
+def _class_names(sources: Sources) -> tuple[str, ...]:
+    """Those of the labels; test images may be the only ones that have any."""
+    has_labels = [part.images for part in (sources.labelled, sources.test) if part is not None and part.has_labels]
+    return has_labels[0].class_names if has_labels else ()
 
 
 def _fingerprint(parts: list[Subset | None]) -> str:

@@ -4,6 +4,8 @@ import os
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from byol_cli.data.bad_images import readable
 from byol_cli.data.decode import EXTENSIONS, count_channels
 from byol_cli.data.evenly_spaced import evenly_spaced
@@ -29,15 +31,18 @@ def read_image_folder(config: ImageFolderConfig) -> Sources:
     if test_paths is not None:
         _refuse_shared(train_paths, test_paths)
     labels = _labels(config, train_paths, test_paths)
+
+    def names(of_images: np.ndarray | None) -> tuple[str, ...]:
+        return () if of_images is None else labels.class_names
+
     images = partial(
         FileImages,
         channels=own_channels(train_paths, skips_bad=config.skips_bad_images),
-        class_names=labels.class_names,
         skips_bad=config.skips_bad_images,
     )
-    train = whole(images(paths=train_paths, labels=labels.train))
+    train = whole(images(paths=train_paths, labels=labels.train, class_names=names(labels.train)))
     if test_paths is not None:
-        test = whole(images(paths=test_paths, labels=labels.test)).labelled()
+        test = whole(images(paths=test_paths, labels=labels.test, class_names=names(labels.test))).labelled()
     else:
         train, test = hold_out(train, config.test_fraction, seed=config.split_seed, split=Split.TEST)
     return Sources(pretrain=train, labelled=train, test=test if len(test) else None, origin=labels.origin)

@@ -37,24 +37,32 @@ def no_labels(why: str) -> Labels:
 def auto_labels(train: PathTable, test: PathTable | None) -> Labels:
     """Class folders where every training image lies exactly one folder deep, in two folders or more; else none.
 
-    Raises:
-        InputError: there are classes, and a test image is of none of them.
+    Where only the test images lie so, they alone have labels: enough to search among them.
     """
-    if any(path.count(os.sep) != 1 or os.pardir in path.split(os.sep) for path in train.relatives()):
-        return no_labels(
-            "not all images lie one folder deep; dataset.labels=folders takes the first folder as the class"
-        )
-    folders = _coded_folders(train)
-    if len(folders.names) < 2:
-        return no_labels("all images lie in one folder")
-    return _labels_of(folders, test)
+    folders, why = _folders_if_classes(train)
+    if folders is not None:
+        return _labels_of(folders, test)
+    of_test = None if test is None else _folders_if_classes(test)[0]
+    if of_test is None:
+        return no_labels(why)
+    tested = _labels_of(of_test, None)
+    origin = f"no labels of training images ({why}), {describe(tested.class_names)} of test images from the folders"
+    return Labels(train=None, test=tested.train, class_names=tested.class_names, origin=origin)
+
+
+def _folders_if_classes(paths: PathTable) -> tuple["_Coded | None", str]:
+    """The class folders, or None and why there are none."""
+    if any(path.count(os.sep) != 1 or os.pardir in path.split(os.sep) for path in paths.relatives()):
+        return None, "not all images lie one folder deep; dataset.labels=folders takes the first folder as the class"
+    folders = _coded_folders(paths)
+    return (None, "all images lie in one folder") if len(folders.names) < 2 else (folders, "")
 
 
 def folder_labels(train: PathTable, test: PathTable | None) -> Labels:
     """The first folder below the root is the class; the same name below two roots is the same class.
 
     Raises:
-        InputError: an image lies in no folder, there are fewer than two classes, or a test image is of an unknown one.
+        InputError: an image lies in no folder, or there are fewer than two classes.
     """
     return _labels_of(_coded_folders(train), test)
 
@@ -75,7 +83,7 @@ def _coded_folders(paths: PathTable) -> _Coded:
 
 def _labels_of(train: _Coded, test: PathTable | None) -> Labels:
     tested = None if test is None else _coded_folders(test)
-    class_names = checked_classes(set(train.names), () if tested is None else set(tested.names))
+    class_names = ordered_classes(set(train.names), set() if tested is None else set(tested.names))
     places = {name: place for place, name in enumerate(class_names)}
 
     def labels(coded: _Coded) -> np.ndarray:
@@ -96,7 +104,7 @@ def csv_labels(path: Path, train: PathTable, test: PathTable | None) -> Labels:
 
     Raises:
         InputError: a row names a file that does not exist, has no label or contradicts another; there are fewer than
-            two classes; or a test image is of a class that no training image has.
+            two classes of training images and, unless none of these is named, of test images.
     """
     tables = [train] if test is None else [train, test]
     bases = [str(path.parent), *(root for table in tables for root in table.roots)]
@@ -112,7 +120,7 @@ def csv_labels(path: Path, train: PathTable, test: PathTable | None) -> Labels:
         part, index = place
         if found[part].setdefault(index, label) != label:
             raise InputError(f"{where}: {name} is {label} here and {found[part][index]} in an earlier line")
-    class_names = checked_classes(*(set(labels.values()) for labels in found))
+    class_names = ordered_classes(*(set(labels.values()) for labels in found))
     if test is not None and not found[1]:
         raise InputError(f"dataset.labels_csv={path} names none of the images of dataset.test_root")
     codes = {name: code for code, name in enumerate(class_names)}
@@ -120,7 +128,7 @@ def csv_labels(path: Path, train: PathTable, test: PathTable | None) -> Labels:
     for array, labels in zip(arrays, found, strict=True):
         array[list(labels)] = [codes[label] for label in labels.values()]
     return Labels(
-        train=arrays[0],
+        train=arrays[0] if found[0] else None,
         test=None if test is None else arrays[1],
         class_names=class_names,
         origin=f"{describe(class_names)} from {path}, {len(train) - len(found[0]):,} images without a label",
@@ -133,16 +141,12 @@ def describe(class_names: Sequence[str]) -> str:
     return f"{len(class_names):,} classes ({', '.join(class_names[:MAX_CLASSES_SHOWN])}{more})"
 
 
-def checked_classes(train: set[str], test: set[str] | tuple[()] = ()) -> tuple[str, ...]:
-    """The classes of the training images, sorted; raises InputError for fewer than two, or others in the test set."""
-    class_names = tuple(sorted(train))
-    if len(class_names) < 2:
-        raise InputError(f"dataset.labels: two classes or more are needed, there is {' '.join(class_names) or 'none'}")
-    for name in sorted(set(test) - train):
-        raise InputError(
-            f"dataset.test_root: no training image is of class {name}, they are of {describe(class_names)}"
-        )
-    return class_names
+def ordered_classes(train: set[str], test: set[str] | None = None) -> tuple[str, ...]:
+    """Those of training images first, then those that test images alone have; two or more. Raises InputError."""
+    known = sorted(train) + sorted((test or set()) - train)
+    if len(train or test or ()) < 2:
+        raise InputError(f"dataset.labels: two classes or more are needed, there is {' '.join(known) or 'none'}")
+    return tuple(known)
 
 
 def _class_folders(paths: PathTable) -> Iterator[str]:

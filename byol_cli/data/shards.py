@@ -8,7 +8,7 @@ import numpy as np
 
 from byol_cli.data.image_folder import own_channels
 from byol_cli.data.images import FileImages
-from byol_cli.data.labels import Labels, auto_labels, checked_classes, describe, folder_labels, no_labels
+from byol_cli.data.labels import Labels, auto_labels, describe, folder_labels, no_labels
 from byol_cli.data.path_table import PathTable
 from byol_cli.data.shard_files import ShardFiles
 from byol_cli.data.shard_index import ShardIndex, is_number
@@ -144,7 +144,7 @@ def _member_labels(member: str, train: _Shards, test: _Shards | None) -> Labels:
     unlabelled = int((train.index.labels < 0).sum())
     test_labels = None
     if test is not None:
-        checked_classes(set(names), set(test.class_names))
+        names = (*names, *sorted(set(test.class_names) - set(names)))  # new classes can be searched for
         places = {name: place for place, name in enumerate(names)}
         codes = np.array([*(places[name] for name in test.class_names), -1], dtype=np.int64)
         test_labels = codes[test.index.labels]  # -1, no label, takes the last

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from byol_cli.data.sampler import MicroBatch
 from byol_cli.data.sources import Subset
 from byol_cli.data.training_crops import Crops
 from byol_cli.evaluation.features import extract_features, labels_of, standardization, without_missing
+from byol_cli.evaluation.linear import MOMENTUM, REFERENCE_BATCH
 from byol_cli.model.backbones import Backbone
 from byol_cli.optim.parameter_groups import parameter_groups
 from byol_cli.optim.schedules import learning_rate
@@ -28,8 +29,6 @@ from byol_cli.schema.finetune import ClassifierConfig
 from byol_cli.training.runtime import Runtime
 from byol_cli.views.counter import epoch_order
 
-MOMENTUM = 0.9
-REFERENCE_BATCH = 256
 STANDARDIZED_BY = 2048  # images at most
 
 
@@ -41,10 +40,12 @@ class Reading:
         crops: `(part, batches)` to what a network is trained on: `training_crops` with all else given.
         centres: `part` to the images it is measured on, in order, NaN where one cannot be read: `evaluation_batches`
             with all else given.
+        crop_settings: how crops are taken, as plain values.
     """
 
     crops: Callable[[Subset, Iterable[MicroBatch]], Generator[Crops, None, None]]
     centres: Callable[[Subset], Iterable[Tensor]]
+    crop_settings: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The final measurement: the trained backbone on the test set, with what it must beat beside it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from byol_cli.data.evenly_spaced import evenly_spaced
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.classifier import Reading
+from byol_cli.evaluation.differences import compared
 from byol_cli.evaluation.feature_cache import FeatureCache
-from byol_cli.evaluation.features import extract_features, labels_of, pixel_features, without_missing
+from byol_cli.evaluation.features import extract_features, pixel_features
 from byol_cli.evaluation.finetune import finetune_results
-from byol_cli.evaluation.frozen import measure
+from byol_cli.evaluation.frozen import FROZEN, Augmented, measure
 from byol_cli.evaluation.label_free import PAIR_IMAGES
 from byol_cli.evaluation.linear_augmented import CroppedImages, augmented_linear_probe
 from byol_cli.evaluation.looks import ViewPairs
@@ -24,7 +25,7 @@ from byol_cli.evaluation.results import Result
 from byol_cli.evaluation.retrieval import plan_retrieval, retrieval_results
 from byol_cli.evaluation.shared_features import SharedFeatures
 from byol_cli.evaluation.supervised import supervised_results
-from byol_cli.evaluation.tuned import task_of
+from byol_cli.evaluation.task import Task, has_classes, measured_part, task_of
 from byol_cli.model.backbones import Backbone
 from byol_cli.schema.evaluation import EvaluationConfig
 from byol_cli.training.ranks import world_size
@@ -59,6 +60,7 @@ class Evaluator:
         pairs: ViewPairs,
         seed: int,
         say: Callable[[str], None],
+        unseen: bool = False,
         cache: FeatureCache | SharedFeatures | None = None,
     ) -> None:
         """Nothing is read until something is measured.
@@ -71,18 +73,26 @@ class Evaluator:
             pairs: two views of each image.
             seed: of batches, crops and bootstrap.
             say: is told in one line what a trained network reached.
+            unseen: whether the backbone was trained on none of these images.
             cache: features are taken from it, where there is one.
 
         Raises:
-            InputError: what is asked for needs labels, and there are none.
+            InputError: what is asked for needs labels, or images that are held out, and there are none. Without any
+                labels accuracies of frozen features are left out.
         """
         self.splits, self.config, self.runtime, self.reading, self.pairs = splits, config, runtime, reading, pairs
         self.seed, self.say, self.cache = seed, say, cache
-        for name in ("finetune", "supervised"):
-            if getattr(config, name) is not None:
-                task_of(splits, measure=name)
+        tuned = [name for name in ("finetune", "supervised") if getattr(config, name) is not None]
+        frozen = [name for name in FROZEN if getattr(config, name) is not None]
+        self.task: Task | None = None
+        for name in tuned if not has_classes(splits) else [*tuned, *frozen]:
+            self.task = task_of(splits, measure=name)
+        self.retrieval = None
         if config.retrieval is not None:
-            plan_retrieval(config.retrieval, splits)
+            self.retrieval = plan_retrieval(config.retrieval, splits, unseen=unseen)
+            if self.retrieval.searched:
+                images = sum(map(len, self.retrieval.searched))
+                say(f"retrieval:     among {images:,} images ({self.retrieval.measured_on})")
 
     def look_together(self, subject: Subject) -> None:
         """Where there are several processes, each extracts features of its share of the images, for the first's report.
@@ -97,13 +107,25 @@ class Evaluator:
                 if subset:
                     self.cache.extract(backbone, subset)
 
-    def report(self, subject: Subject) -> Report:
-        """Every measurement of the configuration for the backbone and its baselines."""
-        backbones: dict[str, Backbone | None] = {"trained": subject.trained, "untrained": subject.untrained}
+    def report(self, subject: Subject, *, record: Callable[[Result], None]) -> Report:
+        """Every measurement of the configuration for the backbone and its baselines; `record` gets each at once."""
+        results: list[Result] = []
+        for result in self._results(subject):
+            trained = result.representation == "trained"
+            results.append(compared(result, results, seed=self.seed) if trained else result)
+            record(results[-1])
+        measured_on = measured_part(self.splits)[0] if has_classes(self.splits) else None
+        return Report(results=tuple(results), measured_on=measured_on)
+
+    def _results(self, subject: Subject) -> Iterator[Result]:
+        """Those of the baselines before the trained backbone's, which are compared with them."""
+        backbones: dict[str, Backbone | None] = {"untrained": subject.untrained}
         one_image = next(iter(self.reading.centres(self.splits.train.take(np.arange(1)))))
         if one_image.numel() <= PIXEL_LIMIT:
             backbones["pixels"] = None
-        results = [result for name, backbone in backbones.items() for result in self._frozen(name, backbone)]
+        backbones["trained"] = subject.trained
+        for name, backbone in backbones.items():
+            yield from self._frozen(name, backbone)
         shared: dict[str, Any] = {
             "splits": self.splits,
             "make_backbone": subject.make_backbone,
@@ -112,42 +134,29 @@ class Evaluator:
             "seed": self.seed,
             "log": self.say,
         }
-        if self.config.retrieval is not None:
-            results += retrieval_results(
+        if self.config.retrieval is not None and self.retrieval is not None:
+            yield from retrieval_results(
                 self.config.retrieval,
-                splits=self.splits,
+                plan=self.retrieval,
                 features={name: partial(self.features, backbone) for name, backbone in backbones.items()},
                 device=self.runtime.device,
                 seed=self.seed,
             )
         if self.config.finetune is not None:
-            results += finetune_results(self.config.finetune, trained=subject.trained, **shared)
+            yield from finetune_results(self.config.finetune, trained=subject.trained, **shared)
         if self.config.supervised is not None:
-            results += supervised_results(self.config.supervised, pretraining_epochs=subject.epochs, **shared)
-        return Report(results=tuple(results), measured_on=measured_part(self.splits))
+            yield from supervised_results(self.config.supervised, pretraining_epochs=subject.epochs, **shared)
 
-    def _frozen(self, representation: str, backbone: Backbone | None) -> list[Result]:
+    def _frozen(self, representation: str, backbone: Backbone | None) -> Iterator[Result]:
         """Of the pixels themselves where `backbone` is None."""
-        splits = self.splits
-
-        def part(subset: Subset | None) -> tuple[Tensor, Tensor] | tuple[None, None]:
-            return without_missing(self.features(backbone, subset), labels_of(subset)) if subset else (None, None)
-
-        train_features, train_labels = without_missing(self.features(backbone, splits.train), labels_of(splits.train))
-        selection_features, selection_labels = part(splits.selection)
-        test_features, test_labels = part(splits.test)
         return measure(
             representation=representation,
-            train_features=train_features,
-            train_labels=train_labels,
-            selection_features=selection_features,
-            selection_labels=selection_labels,
-            test_features=test_features,
-            test_labels=test_labels,
+            task=self.task,
+            train=self.splits.train if self.task is None else self.task.train,
+            features=partial(self.features, backbone),
             pairs=self._pairs(backbone),
-            augmented=partial(augmented_linear_probe, self._cropped(backbone)),
+            augmented=None if self.task is None else self._augmented(self.task, backbone),
             config=self.config,
-            class_names=splits.class_names,
             seed=self.seed,
         )
 
@@ -175,22 +184,12 @@ class Evaluator:
     def _kept(self, backbone: Backbone, subset: Subset, extract: Callable[[], Tensor], *, what: str = "") -> Tensor:
         return (extract() if self.cache is None else self.cache(backbone, subset, extract, what=what)).float()
 
-    def _cropped(self, backbone: Backbone | None) -> CroppedImages:
-        selection = self.splits.selection.labelled()
-        return CroppedImages(
+    def _augmented(self, task: Task, backbone: Backbone | None) -> Augmented:
+        images = CroppedImages(
             backbone=nn.Flatten() if backbone is None else backbone,
-            train=self.splits.train.labelled(),
-            selection=selection if self.splits.test is not None and len(selection) else None,
+            train=task.train,
+            selection=task.chooser,
             reading=self.reading,
             runtime=self.runtime,
         )
-
-
-def measured_part(splits: Splits) -> str | None:
-    """What accuracies are measured on: test, else selection; None where labels are missing or all the same."""
-    labels = labels_of(splits.train)
-    if len(labels[labels >= 0].unique()) > 1:
-        for name, part in (("test", splits.test), ("selection", splits.selection)):
-            if part is not None and (labels_of(part) >= 0).any():
-                return name
-    return None
+        return Augmented(probe=partial(augmented_linear_probe, images), settings=self.reading.crop_settings)

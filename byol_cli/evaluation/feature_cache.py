@@ -43,6 +43,7 @@ class FeatureCache:
         self._settings = json.dumps(settings, sort_keys=True)
         self._asked = self._reused = 0
         self._writes = True
+        self._unread: set[tuple[str, int]] = set()
 
     def __call__(self, backbone: nn.Module, subset: Subset, extract: Callable[[], Tensor], *, what: str = "") -> Tensor:
         """The features `(images, dim)` of `subset`: from their file, else what `extract` returns, which is kept.
@@ -64,15 +65,21 @@ class FeatureCache:
         return features
 
     def say_what_was_reused(self) -> None:
-        """One line, or none where everything was extracted anew."""
+        """One line, or none where everything was extracted anew; and one of images that could not be read then."""
         if self._reused:
             self.say(f"features:      {self._reused} of {self._asked} parts from {self.folder}")
+        if self._unread:
+            self.say(
+                f"warning: left out, as they could not be read when features were kept: {len(self._unread):,} images"
+            )
 
     def _takes(self, features: Tensor, subset: Subset) -> bool:
-        num_missing = int(missing_rows(features).sum())
-        if num_missing and subset.images.skips_bad:
-            self.say(f"{num_missing:,} of {len(features):,} images could not be read when their features were kept")
-        return not num_missing or subset.images.skips_bad
+        rows = missing_rows(features).nonzero().flatten().numpy()
+        if not len(rows) or not subset.images.skips_bad:
+            return not len(rows)
+        places = subset.indices[rows * len(subset) // len(features)]  # of views there are two rows an image
+        self._unread |= {(subset.images.fingerprint, int(place)) for place in places}
+        return True
 
     def _key(self, backbone: nn.Module, subset: Subset, what: str) -> str:
         facts = [self._settings, weights_hash(backbone), subset.images.fingerprint, *([what] if what else [])]

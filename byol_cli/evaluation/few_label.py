@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from byol_cli.evaluation.features import standardization
-from byol_cli.evaluation.logistic import MAX_ITERATIONS
+from byol_cli.evaluation.logistic import fitted
 
 
 @dataclass(frozen=True, kw_only=True)
 class FewLabelResult:
-    """Accuracies in [0, 1], one a draw, their mean and standard deviation."""
+    """Accuracies in [0, 1], one a draw, their mean and standard deviation; `images` had a label in each."""
 
+    images: int
     mean: float
     std: float
     accuracies: tuple[float, ...]
@@ -61,9 +61,14 @@ def few_label_accuracy(
         else:
             chosen = draw_fraction(labels, fraction=fraction, seed=seed, draw=draw)
         examples = ((train[torch.from_numpy(chosen)] - mean) * factor).double().cpu().numpy()
-        classifier = LogisticRegression(C=regularization, max_iter=MAX_ITERATIONS).fit(examples, labels[chosen])
+        classifier = fitted(examples, labels[chosen], regularization=regularization)
         accuracies.append(float(np.mean(classifier.predict(queries) == truth)))
-    return FewLabelResult(mean=float(np.mean(accuracies)), std=float(np.std(accuracies)), accuracies=tuple(accuracies))
+    return FewLabelResult(
+        images=len(chosen),
+        mean=float(np.mean(accuracies)),
+        std=float(np.std(accuracies)),
+        accuracies=tuple(accuracies),
+    )
 
 
 def draw_labelled(labels: np.ndarray, *, labels_per_class: int, seed: int, draw: int) -> np.ndarray:

@@ -13,7 +13,8 @@ from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.classifier import Reading, Start, epochs_for, from_scratch, from_trained
 from byol_cli.evaluation.few_label import draw_fraction, draw_labelled
 from byol_cli.evaluation.results import Result
-from byol_cli.evaluation.tuned import Task, task_of, training_settings, tune_and_test
+from byol_cli.evaluation.task import Task, task_of
+from byol_cli.evaluation.tuned import training_settings, tune_and_test
 from byol_cli.model.backbones import Backbone
 from byol_cli.schema.finetune import FinetuneConfig
 from byol_cli.training.runtime import Runtime
@@ -29,8 +30,8 @@ def finetune_results(
     runtime: Runtime,
     seed: int,
     log: Callable[[str], None],
-) -> list[Result]:
-    """For each amount of labels, what is reached from the trained backbone (`trained`) and from none (`scratch`).
+) -> Iterator[Result]:
+    """For each amount of labels, what is reached from none (`scratch`) and from the trained backbone (`trained`).
 
     The first draw of labels chooses the learning rate, on the selection split, for all draws. Of several draws, top1
     and top5 are means and `std` is the deviation of top1.
@@ -50,15 +51,13 @@ def finetune_results(
         TrainingFault: training diverged with every learning rate.
     """
     task = task_of(splits, measure="finetune")
-    starts = (from_trained(trained, head_factor=config.head_factor), from_scratch(make_backbone))
-    results = []
+    starts = (from_scratch(make_backbone), from_trained(trained, head_factor=config.head_factor))
     for amount in _amounts(config, task.train, seed=seed):
         for start in starts:
             title = f"finetune, {amount.words}, {start.name}"
             result = _measure(config, task, amount, start, reading=reading, runtime=runtime, seed=seed)
             log(f"{title}: top-1 {result.figures['top1']:.3f} on {task.measured_on}")
-            results.append(result)
-    return results
+            yield result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,14 +117,17 @@ def _measure(
         )
         rates = [tested[0].learning_rate]
     first = tested[0]
-    settings = {**amount.settings, **training_settings(config, first), "seed": seed}
+    settings = training_settings(config, first, task=task, reading=reading)
+    for name in ("fractions", "labels_per_class"):  # of all results together; that of this one is its amount
+        del settings[name]
+    settings |= {**amount.settings, "draws": len(tested), "seed": seed}
     if len(tested) == 1:
         scores = first.scores
     else:
         top1s = [one.figures["top1"] for one in tested]
         means = {name: float(np.mean([one.figures[name] for one in tested])) for name in first.figures}
         scores = {"figures": {**means, "std": float(np.std(top1s))}}
-        settings |= {"draws": len(tested), "accuracies": top1s}
+        settings["accuracies"] = top1s
     return Result(
         measure="finetune", representation=start.name, measured_on=task.measured_on, settings=settings, **scores
     )

@@ -1,12 +1,14 @@
 """All measurements of one set of features, which stay as they are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from byol_cli.data.sources import Subset
+from byol_cli.evaluation.features import labels_of, without_missing
 from byol_cli.evaluation.few_label import few_label_accuracy
 from byol_cli.evaluation.knn import CHUNK, knn_predict
 from byol_cli.evaluation.label_free import label_free_figures
@@ -14,179 +16,189 @@ from byol_cli.evaluation.linear import LinearResult, linear_probe
 from byol_cli.evaluation.logistic import logistic_regression
 from byol_cli.evaluation.results import Result
 from byol_cli.evaluation.scoring import classification, one_guess
+from byol_cli.evaluation.task import Task
 from byol_cli.schema.evaluation import EvaluationConfig, FewLabelConfig, KnnConfig, LinearConfig, LogisticConfig
 
-AugmentedProbe = Callable[..., LinearResult]
-"""`augmented_linear_probe` with the images given."""
+FROZEN = ("linear", "knn", "logistic", "few_label")
+"""Measurements that take labels."""
 
 
-class _Labelled(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Augmented:
+    """The linear probe's augmented mode: `probe` is `augmented_linear_probe` with the images given, `settings` tell how
+    they are cropped."""
+
+    probe: Callable[..., LinearResult]
+    settings: dict[str, Any]
+
+
+class _Known(NamedTuple):
     features: Tensor
     labels: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Task:
-    """Images with labels, and how results on them begin; `chooser` is the selection split where that chooses."""
+class _Features:
+    """Of the images of a task that can be read, and how results on them begin."""
 
     representation: str
-    class_names: Sequence[str]
+    task: Task
     seed: int
-    train: _Labelled
-    chooser: _Labelled | None
-    measured: _Labelled
-    measured_on: Literal["test", "selection"]
+    train: _Known
+    chooser: _Known | None
+    measured: _Known
 
     @property
-    def together(self) -> _Labelled:
+    def together(self) -> _Known:
         """Training images and those of the selection split where that only chooses."""
         if self.chooser is None:
             return self.train
         features, labels = zip(self.train, self.chooser, strict=True)
-        return _Labelled(torch.cat(features), torch.cat(labels))
+        return _Known(torch.cat(features), torch.cat(labels))
 
-    def result(self, measure: str, settings: dict[str, Any], **found: Any) -> Result:
+    def result(self, measure: str, settings: dict[str, Any], *, train_images: int, **found: Any) -> Result:
+        measured_images = len(self.measured.labels)
+        counts = {
+            "train_images": train_images,
+            "measured_images": measured_images,
+            "skipped_images": len(self.task.measured) - measured_images,
+        }
         return Result(
             measure=measure,
             representation=self.representation,
-            measured_on=self.measured_on,
-            settings={**settings, "seed": self.seed},
+            measured_on=self.task.measured_on,
+            settings={**settings, **counts, "seed": self.seed},
             **found,
         )
 
     def classified(self, guesses: Tensor) -> dict[str, Any]:
-        return classification(guesses, self.measured.labels, class_names=self.class_names, seed=self.seed)
+        return classification(guesses, self.measured.labels, class_names=self.task.class_names, seed=self.seed)
 
 
 def measure(
     *,
     representation: str,
-    train_features: Tensor,
-    train_labels: Tensor,
-    selection_features: Tensor | None,
-    selection_labels: Tensor | None,
-    test_features: Tensor | None,
-    test_labels: Tensor | None,
+    task: Task | None,
+    train: Subset,
+    features: Callable[[Subset], Tensor],
     pairs: Tensor | None,
-    augmented: AugmentedProbe | None,
+    augmented: Augmented | None,
     config: EvaluationConfig,
-    class_names: Sequence[str],
     seed: int,
-) -> list[Result]:
-    """Every frozen measurement whose config is not null, on the test set, else on the selection split; and label_free.
+) -> Iterator[Result]:
+    """Every frozen measurement whose config is not null, one after another; and label_free.
 
     With a test set, the selection split chooses the linear probe's learning rate and then joins the training images (of
-    the linear probe, the logistic regression and k-NN). Without one it is what is measured, and chooses nothing. Where
-    labels are missing, or those of the training images all the same, label_free is the only one.
+    the linear probe, the logistic regression and k-NN). Without one it is what is measured, and chooses nothing.
 
     Args:
         representation: trained, untrained or pixels.
-        train_features, selection_features, test_features: `(images, dim)`, all on one device, where the linear probe
-            and k-NN are computed; None for a split that does not exist.
-        train_labels, selection_labels, test_labels: int64 `(images,)`, places in `class_names`, on the same device; -1
-            for an image without a label, which is left out.
+        task: what there is to tell apart; None where labels are missing: then label_free is the only measurement.
+        train: the training images, those of the task where there is one.
+        features: of a part's images, `(images, dim)`, NaN in the rows of those that cannot be read; all on one device,
+            where the linear probe and k-NN are computed.
         pairs: features of two views each of some training images, `(images, 2, dim)`, or None.
         augmented: for the linear probe's augmented mode.
-        seed: of the linear probe's batches and of the bootstrap.
+        seed: of the linear probe's batches, the draws of labels and the bootstrap.
     """
-    train = _labelled(train_features, train_labels)
-    selection = _labelled(selection_features, selection_labels)
-    test = _labelled(test_features, test_labels)
-    measured = test or selection
-    results = []
-    if train is not None and measured is not None and len(train.labels.unique()) > 1:
-        task = _Task(
+
+    def known(part: Subset) -> _Known:
+        return _Known(*without_missing(features(part), labels_of(part)))
+
+    known_train = known(train)
+    if task is not None:
+        found = _Features(
             representation=representation,
-            class_names=class_names,
+            task=task,
             seed=seed,
-            train=train,
-            chooser=selection if test else None,
-            measured=measured,
-            measured_on="test" if test else "selection",
+            train=known_train,
+            chooser=None if task.chooser is None else known(task.chooser),
+            measured=known(task.measured),
         )
         if config.linear is not None:
-            results.append(_linear(task, config.linear, augmented))
+            yield _linear(found, config.linear, augmented)
         if config.knn is not None:
-            results.append(_knn(task, config.knn))
+            yield _knn(found, config.knn)
         if config.logistic is not None:
-            results.append(_logistic(task, config.logistic))
+            yield _logistic(found, config.logistic)
         if config.few_label is not None:
-            results += _few_label(task, config.few_label, train_features, train_labels)
-    return [*results, _label_free(representation, train_features, pairs)]
+            yield from _few_label(found, config.few_label)
+    yield _label_free(representation, known_train.features, pairs)
 
 
-def _linear(task: _Task, config: LinearConfig, augmented: AugmentedProbe | None) -> Result:
+def _linear(found: _Features, config: LinearConfig, augmented: Augmented | None) -> Result:
     probe: dict[str, Any] = {
-        "train": task.train.features,
-        "selection": task.chooser.features if task.chooser else None,
-        "selection_labels": task.chooser.labels if task.chooser else None,
-        "test": task.measured.features,
-        "test_labels": task.measured.labels,
-        "num_classes": len(task.class_names),
+        "train": found.train.features,
+        "selection": found.chooser.features if found.chooser else None,
+        "selection_labels": found.chooser.labels if found.chooser else None,
+        "test": found.measured.features,
+        "num_classes": len(found.task.class_names),
         "epochs": config.epochs,
         "batch_size": config.batch_size,
         "learning_rates": config.learning_rates,
-        "seed": task.seed,
+        "seed": found.seed,
     }
+    settings = asdict(config)
     if config.mode == "augmented" and augmented is not None:
-        found = augmented(**probe)
+        fitted = augmented.probe(**probe)
+        settings |= augmented.settings
     else:
-        found = linear_probe(**probe, train_labels=task.train.labels)
-    chosen = {"learning_rate": found.learning_rate, "selection_top1": found.selection_top1}
-    guesses = torch.cat([one_guess(found.test_predictions), found.test_ranked[:, 1:]], dim=1)
-    return task.result("linear", asdict(config) | chosen, **task.classified(guesses))
+        fitted = linear_probe(**probe, train_labels=found.train.labels)
+    settings |= {"learning_rate": fitted.learning_rate, "selection_top1": fitted.selection_top1}
+    images = len(found.together.labels)
+    return found.result("linear", settings, train_images=images, **found.classified(fitted.test_ranked))
 
 
-def _knn(task: _Task, config: KnnConfig) -> Result:
+def _knn(found: _Features, config: KnnConfig) -> Result:
+    bank = found.together
     predictions = knn_predict(
-        bank=task.together.features,
-        bank_labels=task.together.labels,
-        queries=task.measured.features,
+        bank=bank.features,
+        bank_labels=bank.labels,
+        queries=found.measured.features,
         neighbors=config.neighbors,
         temperature=config.temperature,
-        num_classes=len(task.class_names),
+        num_classes=len(found.task.class_names),
         chunk=CHUNK,
     )
-    return task.result("knn", asdict(config), **task.classified(one_guess(predictions)))
+    images = len(bank.labels)
+    settings = {**asdict(config), "voting_neighbors": min(config.neighbors, images)}
+    return found.result("knn", settings, train_images=images, **found.classified(one_guess(predictions)))
 
 
-def _logistic(task: _Task, config: LogisticConfig) -> Result:
+def _logistic(found: _Features, config: LogisticConfig) -> Result:
+    bank = found.together
     guesses = logistic_regression(
-        train=task.together.features,
-        train_labels=task.together.labels,
-        test=task.measured.features,
+        train=bank.features,
+        train_labels=bank.labels,
+        test=found.measured.features,
         regularization=config.regularization,
     )
-    return task.result("logistic", asdict(config), **task.classified(guesses))
+    return found.result("logistic", asdict(config), train_images=len(bank.labels), **found.classified(guesses))
 
 
-def _few_label(task: _Task, config: FewLabelConfig, features: Tensor, labels: Tensor) -> list[Result]:
+def _few_label(found: _Features, config: FewLabelConfig) -> Iterator[Result]:
     """Labels are drawn of the training images alone; standardisation is by all of them, which takes no label."""
     amounts: list[dict[str, Any]] = [
         *({"labels_per_class": number} for number in config.numbers_per_class),
         *({"fraction": fraction} for fraction in config.fractions),
     ]
-    results = []
+    how: dict[str, Any] = {"draws": config.draws, "regularization": config.regularization}
     for amount in amounts:
-        found = few_label_accuracy(
-            train=features,
-            train_labels=labels,
-            test=task.measured.features,
-            test_labels=task.measured.labels,
-            draws=config.draws,
-            regularization=config.regularization,
-            seed=config.seed,
+        reached = few_label_accuracy(
+            train=found.train.features,
+            train_labels=found.train.labels,
+            test=found.measured.features,
+            test_labels=found.measured.labels,
+            seed=found.seed,
+            **how,
             **amount,
         )
-        settings = {
-            **amount,
-            "draws": config.draws,
-            "regularization": config.regularization,
-            "accuracies": list(found.accuracies),
-            "draw_seed": config.seed,
-        }
-        results.append(task.result("few_label", settings, figures={"top1": found.mean, "std": found.std}))
-    return results
+        yield found.result(
+            "few_label",
+            {**amount, **how, "accuracies": list(reached.accuracies)},
+            train_images=reached.images,
+            figures={"top1": reached.mean, "std": reached.std},
+        )
 
 
 def _label_free(representation: str, features: Tensor, pairs: Tensor | None) -> Result:
@@ -197,11 +209,3 @@ def _label_free(representation: str, features: Tensor, pairs: Tensor | None) -> 
         figures=label_free_figures(features, pairs),
         settings={"images": len(features), "pairs": 0 if pairs is None else len(pairs)},
     )
-
-
-def _labelled(features: Tensor | None, labels: Tensor | None) -> _Labelled | None:
-    """The images that have a label; None where there are none."""
-    if features is None or labels is None or not (labels >= 0).any():
-        return None
-    has_label = labels >= 0
-    return _Labelled(features[has_label], labels[has_label])

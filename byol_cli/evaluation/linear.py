@@ -14,24 +14,22 @@ import torch.nn.functional as F
 from byol_cli.evaluation.features import standardization
 from byol_cli.evaluation.scoring import ranked
 
-_MOMENTUM = 0.9
-_REFERENCE_BATCH = 256
+MOMENTUM = 0.9
+REFERENCE_BATCH = 256
 _PREDICTION_BATCH = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearResult:
-    """Accuracies in [0, 1].
+    """What the probe makes of the test images.
 
-    `learning_rate` is the base learning rate taken, `selection_top1` its accuracy on the selection split: None where
-    there was no such split and the middle one was taken unseen. `test_predictions` is `(images,)`, `test_ranked` the
-    likeliest classes first, `(images, 5)` or fewer where there are fewer classes.
+    `learning_rate` is the base learning rate taken, `selection_top1` its accuracy in [0, 1] on the selection split:
+    None where there was no such split and the middle one was taken unseen. `test_ranked` are the likeliest classes
+    first, int64 `(images, 5)`, fewer where there are fewer classes.
     """
 
-    top1: float
     learning_rate: float
     selection_top1: float | None
-    test_predictions: torch.Tensor
     test_ranked: torch.Tensor
 
 
@@ -95,15 +93,15 @@ class Classifiers:
         """
         weights, num_classes = self.weights, self.weights.shape[1]
         velocity = torch.zeros_like(weights)
-        peak = weights.new_tensor(learning_rates)[:, None, None] * (training.images_a_step / _REFERENCE_BATCH)
+        peak = weights.new_tensor(learning_rates)[:, None, None] * (training.images_a_step / REFERENCE_BATCH)
         for step, (features, labels) in enumerate(training.batches):
             batch = features if training.prepared else self.inputs(features)
             # The gradient of the mean cross entropy by the logits is (softmax - one-hot) / batch.
             errors = self.logits(batch).softmax(dim=1) - F.one_hot(labels, num_classes).T
             gradient = (errors.flatten(0, 1) @ batch).div_(len(batch)).view_as(weights)
-            velocity.mul_(_MOMENTUM).add_(gradient)
+            velocity.mul_(MOMENTUM).add_(gradient)
             decay = (1 + math.cos(math.pi * step / training.total_steps)) / 2
-            weights -= gradient.add_(velocity, alpha=_MOMENTUM).mul_(peak * decay)
+            weights -= gradient.add_(velocity, alpha=MOMENTUM).mul_(peak * decay)
 
 
 Fit = Callable[[Sequence[float], bool], Classifiers]
@@ -118,7 +116,6 @@ def linear_probe(
     selection: torch.Tensor | None,
     selection_labels: torch.Tensor | None,
     test: torch.Tensor,
-    test_labels: torch.Tensor,
     num_classes: int,
     epochs: int,
     batch_size: int,
@@ -133,7 +130,7 @@ def linear_probe(
 
     Args:
         train, selection, test: features `(images, dim)`, all on one device, where everything is computed.
-        train_labels, selection_labels, test_labels: int64 `(images,)` in [0, num_classes).
+        train_labels, selection_labels: int64 `(images,)` in [0, num_classes).
         learning_rates: base learning rates, for standardised features (see `standardization`).
         seed: of the order of the images; the global random state is left alone.
     """
@@ -153,7 +150,6 @@ def linear_probe(
         selection=selection,
         selection_labels=selection_labels,
         test=test,
-        test_labels=test_labels,
     )
 
 
@@ -164,7 +160,6 @@ def choose_and_test(
     selection: torch.Tensor | None,
     selection_labels: torch.Tensor | None,
     test: torch.Tensor,
-    test_labels: torch.Tensor,
 ) -> LinearResult:
     """The protocol of `linear_probe`, whatever the classifiers are trained on."""
     candidates, selection_top1 = sorted(learning_rates), None
@@ -177,13 +172,8 @@ def choose_and_test(
         candidates = [rate for rate, top1 in zip(candidates, accuracies, strict=True) if top1 == selection_top1]
     learning_rate = candidates[len(candidates) // 2]
     classifiers = fit([learning_rate], with_selection)
-    predictions = classifiers.predict(test)[0]
     return LinearResult(
-        top1=float((predictions == test_labels).double().mean()),
-        learning_rate=learning_rate,
-        selection_top1=selection_top1,
-        test_predictions=predictions,
-        test_ranked=classifiers.ranked(test),
+        learning_rate=learning_rate, selection_top1=selection_top1, test_ranked=classifiers.ranked(test)
     )
 
 

@@ -47,7 +47,6 @@ def augmented_linear_probe(
     selection: Tensor | None,
     selection_labels: Tensor | None,
     test: Tensor,
-    test_labels: Tensor,
     num_classes: int,
     epochs: int,
     batch_size: int,
@@ -59,7 +58,7 @@ def augmented_linear_probe(
     Args:
         images: what the crops are taken of.
         train, selection, test: features of the centres, `(images, dim)` on the CPU; standardisation is by them.
-        selection_labels, test_labels: int64 `(images,)` in [0, num_classes).
+        selection_labels: int64 `(images,)` in [0, num_classes).
         learning_rates: base learning rates.
         seed: of the order of the images.
     """
@@ -87,7 +86,6 @@ def augmented_linear_probe(
         selection=selection,
         selection_labels=selection_labels,
         test=test,
-        test_labels=test_labels,
     )
 
 

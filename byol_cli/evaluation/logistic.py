@@ -6,8 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from byol_cli.evaluation.features import standardization
 
-# Far above what it takes: the solver ends by convergence.
-MAX_ITERATIONS = 100_000
+_MAX_ITERATIONS = 100_000  # far above what it takes: the solver ends by convergence
 
 
 def logistic_regression(
@@ -25,6 +24,11 @@ def logistic_regression(
     """
     mean, factor = standardization(train)
     inputs, queries = (((part - mean) * factor).double().cpu().numpy() for part in (train, test))
-    classifier = LogisticRegression(C=regularization, max_iter=MAX_ITERATIONS).fit(inputs, train_labels.cpu().numpy())
+    classifier = fitted(inputs, train_labels.cpu().numpy(), regularization=regularization)
     order = np.argsort(-classifier.predict_proba(queries), axis=1, kind="stable")[:, :5]
     return torch.from_numpy(classifier.classes_[order])
+
+
+def fitted(inputs: np.ndarray, labels: np.ndarray, *, regularization: float) -> LogisticRegression:
+    """Multinomial regression on float64 `inputs` `(images, dim)` and int64 `labels` `(images,)`."""
+    return LogisticRegression(C=regularization, max_iter=_MAX_ITERATIONS).fit(inputs, labels)

@@ -52,6 +52,7 @@ def reading_by(augmentation: AugmentationConfig, *, seed: int, batch_size: int, 
             batch_size=batch_size,
             **how,
         ),
+        crop_settings={"crop": asdict(augmentation.view1.crop), "flip": asdict(augmentation.view1.flip)},
     )
 
 

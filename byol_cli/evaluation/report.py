@@ -14,6 +14,13 @@ _CAPTIONS = {
 }
 _LABEL_FREE_CAPTION = "effective rank of the features, from 0 (all alike) to 1 (spread over all dimensions)"
 _RETRIEVAL_TITLES = {"map": "mAP", "equal_error_rate": "equal error rate"}
+_RETRIEVAL_CAPTIONS = {
+    "test": "search and verification among the test images",
+    "selection": "search and verification among the images of the selection split",
+    "train": "search and verification among the training images",
+    "all": "search and verification among all labelled images",
+    "pairs": "verification of the named pairs",
+}
 _ROWS = {"trained": "trained backbone", "untrained": "untrained backbone", "pixels": "raw pixels"}
 _AMOUNTS = {"labels_per_class": "{:,} a class", "fraction": "{:.3g} of the labels"}
 
@@ -54,7 +61,7 @@ def scores_of(results: Iterable[Result], representation: str, *, measured_on: st
 class Report:
     """Every result, of the trained backbone and of what it must beat: itself untrained, and the pixels where few.
 
-    `measured_on` is test or selection, None where labels are missing or all the same.
+    `measured_on` is test or selection, train where nothing is held out, None where labels are missing or all the same.
     """
 
     results: tuple[Result, ...]
@@ -84,12 +91,16 @@ class Report:
 
     def _retrieval(self) -> list[str]:
         found = [result for result in self.results if result.measure == "retrieval"]
-        if not found:
-            return []
-        names = [name for name in found[0].figures if name.startswith(("recall_at_", "map", "equal_error_rate"))]
-        rows = {_ROWS[result.representation]: [result.figures[name] for name in names] for result in found}
-        titles = [_RETRIEVAL_TITLES.get(name, name.replace("recall_at_", "recall@")) for name in names]
-        return ["", f"search and verification, {found[0].measured_on}", *aligned(titles, rows)]
+        lines = []
+        for measured_on in dict.fromkeys(result.measured_on for result in found):
+            alike = {result.representation: result for result in found if result.measured_on == measured_on}
+            names = [
+                name for name in alike["trained"].figures if name.startswith(("recall_at_", "map", "equal_error_rate"))
+            ]
+            rows = {_ROWS[which]: [alike[which].figures[name] for name in names] for which in _ROWS if which in alike}
+            titles = [_RETRIEVAL_TITLES.get(name, name.replace("recall_at_", "recall@")) for name in names]
+            lines += ["", _RETRIEVAL_CAPTIONS[measured_on], *aligned(titles, rows)]
+        return lines
 
     def _scores(self, representation: str) -> Scores | None:
         return scores_of(self.results, representation, measured_on=self.measured_on)
@@ -105,7 +116,11 @@ class Report:
     def _label_free(self) -> list[str]:
         found = {result.representation: result.figures for result in self.results if result.measure == "label_free"}
         caption = _LABEL_FREE_CAPTION if self.measured_on else f"no labels: {_LABEL_FREE_CAPTION}"
-        rows = {_ROWS[name]: [found[name].get(field) for field in _LABEL_FREE_COLUMNS.values()] for name in found}
+        rows = {
+            title: [found[name].get(field) for field in _LABEL_FREE_COLUMNS.values()]
+            for name, title in _ROWS.items()
+            if name in found
+        }
         return [caption, *aligned(_LABEL_FREE_COLUMNS, rows)]
 
     def _accuracies(self) -> list[str]:
@@ -120,7 +135,16 @@ class Report:
             columns.append("logistic")
             cells = {name: [*values, logistic.get(name)] for name, values in cells.items()}
         rows = {_ROWS[name]: values for name, values in cells.items()}
-        return [_CAPTIONS[self.measured_on or "test"], *aligned(columns, rows)]
+        return [f"{_CAPTIONS[self.measured_on or 'test']}{self._skipped()}", *aligned(columns, rows)]
+
+    def _skipped(self) -> str:
+        """Of how many images accuracies are, where some cannot be read."""
+        for settings in (result.settings for result in self.results):
+            if settings.get("skipped_images") and "measured_images" in settings:
+                measured = settings["measured_images"]
+                images = measured + settings["skipped_images"]
+                return f": {measured:,} of {images:,}, the others cannot be read"
+        return ""
 
 
 def aligned(columns: Iterable[str], rows: Mapping[str, Sequence[float | None]]) -> list[str]:

@@ -1,7 +1,7 @@
 """Recognition (faces, products, re-identification): search and verification by cosine, nothing trained."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.features import labels_of, missing_rows, without_missing
 from byol_cli.evaluation.pairs import Pairs, draw_pairs, read_pairs
 from byol_cli.evaluation.results import Result
-from byol_cli.evaluation.search import DECIMALS, search_figures
+from byol_cli.evaluation.scoring import means
+from byol_cli.evaluation.search import DECIMALS, search_values
+from byol_cli.evaluation.task import measured_part
 from byol_cli.evaluation.verification import roc, verification_figures
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.retrieval import RetrievalConfig
@@ -28,89 +30,117 @@ class RetrievalPlan:
     """What there is to measure on.
 
     Attributes:
-        searched: labelled images; None where there are none.
-        measured_on: which part of the data they are: test, selection or train; pairs where there are none.
+        searched: parts of the data with labelled images; empty where there are no labels.
+        measured_on: test, selection or train, or all of them.
         named: the images of a file of pairs and those pairs; None where they are drawn from the labels.
     """
 
-    searched: Subset | None
+    searched: list[Subset]
     measured_on: str
     named: tuple[list[Subset], Pairs] | None
 
+    @property
+    def labels(self) -> Tensor:
+        """Of the images of `searched`, int64 `(images,)`."""
+        return torch.cat([labels_of(part) for part in self.searched])
 
-def plan_retrieval(config: RetrievalConfig, splits: Splits) -> RetrievalPlan:
-    """Among the test images, else the selection split, else all labelled images, and whatever images a file names.
+
+def plan_retrieval(config: RetrievalConfig, splits: Splits, *, unseen: bool) -> RetrievalPlan:
+    """Among what `config.among` says, and whatever images a file of pairs names.
+
+    Args:
+        config: what to measure.
+        splits: nothing is trained on any of their labels.
+        unseen: whether the backbone was trained on none of these images: then auto takes them all.
 
     Raises:
         InputError: there are no labels and no pairs, one class alone, or the file of pairs is wrong.
     """
-    parts = {"test": splits.test, "selection": splits.selection, "train": splits.train}
-    labelled = {name: part.labelled() for name, part in parts.items() if part is not None and part.has_labels}
-    measured_on, searched = next(((name, part) for name, part in labelled.items() if len(part)), ("pairs", None))
-    if searched is not None and len(labels_of(searched).unique()) < 2:
+    whole = config.among == "all" or (config.among == "auto" and unseen)
+    measured_on, part = ("all", None) if whole else measured_part(splits)
+    parts = [part] if part else [splits.train, splits.selection, *([splits.test] if splits.test else [])]
+    searched = [part.labelled() for part in parts if part.has_labels and len(part.labelled())]
+    plan = RetrievalPlan(searched, measured_on, None)
+    if searched and len(plan.labels.unique()) < 2:
         raise InputError(f"evaluation=retrieval needs two classes or more, but its {measured_on} images are of one")
     if config.pairs is None:
-        if searched is None:
+        if not searched:
             raise InputError("evaluation=retrieval needs labels, or evaluation.retrieval.pairs=FILE; there are none")
-        if len(labels_of(searched).unique()) == len(searched):
-            raise InputError(f"evaluation=retrieval: no two of its {len(searched):,} images are of the same class")
-        return RetrievalPlan(searched, measured_on, None)
+        if len(plan.labels.unique()) == len(plan.labels):
+            remedy = "" if whole else "; evaluation.retrieval.among=all takes all labelled images, not only these"
+            raise InputError(
+                f"evaluation=retrieval: no two of its {len(plan.labels):,} images are of the same class{remedy}"
+            )
+        return plan
     named = read_pairs(Path(config.pairs).expanduser(), _image_sets(splits))
     _refuse_one_kind(named[1], config)
-    return RetrievalPlan(searched, measured_on, named)
+    return replace(plan, named=named)
 
 
 def retrieval_results(
     config: RetrievalConfig,
     *,
-    splits: Splits,
+    plan: RetrievalPlan,
     features: Mapping[str, Callable[[Subset], Tensor]],
     device: torch.device,
     seed: int,
-) -> list[Result]:
-    """One result for each of `features`; images that cannot be read are left out.
+) -> Iterator[Result]:
+    """For each of `features` search and verification in one result; two where a file names the pairs.
 
-    Its settings hold points of the ROC, `roc`, beside how many images and pairs were compared.
+    Images that cannot be read are left out. Settings hold points of the ROC, `roc`, beside how many images and pairs
+    were compared. Intervals are over queries: among other images than these, figures may differ by more.
 
     Args:
         config: what to measure.
-        splits: the images: see `plan_retrieval`.
+        plan: on which images.
         features: by representation (trained, untrained, pixels): a part to its features `(images, dim)` on the CPU,
             NaN rows where an image could not be read.
         device: where images are compared.
-        seed: of the pairs drawn.
+        seed: of the pairs drawn and the bootstrap.
 
     Raises:
-        InputError: as `plan_retrieval`; or with what can be read, nothing can be compared.
+        InputError: with what can be read, nothing can be compared.
     """
-    plan = plan_retrieval(config, splits)
-    results = []
+
+    def result(representation: str, measured_on: str, settings: dict[str, Any], **found: Any) -> Result:
+        return Result(
+            measure="retrieval",
+            representation=representation,
+            measured_on=measured_on,
+            settings={**asdict(config), **settings, "seed": seed},
+            **found,
+        )
+
     for representation, of in features.items():
-        figures: dict[str, float] = {}
-        settings: dict[str, Any] = {"k": config.k, "seed": seed}
-        if plan.searched is not None:
-            compared, labels = without_missing(of(plan.searched), labels_of(plan.searched))
-            figures |= search_figures(compared.to(device), labels.to(device), ks=config.k)
-            settings["images"] = len(labels)
+        if plan.searched:
+            found = torch.cat([of(part) for part in plan.searched])
+            compared, labels = without_missing(found, plan.labels)
+            scores = means(search_values(compared.to(device), labels.to(device), ks=config.k), seed=seed)
+            settings: dict[str, Any] = {"images": len(labels), "skipped_images": len(found) - len(labels)}
+            if plan.named is None:
+                pairs = draw_pairs(labels.numpy(), num_pairs=config.num_pairs, seed=seed)
+                figures, of_pairs = _verified(compared, pairs, config, device)
+                scores["figures"] |= figures
+                settings |= of_pairs | {"pairs": "drawn"}
+            yield result(representation, plan.measured_on, settings, **scores)
         if plan.named is not None:
             compared = torch.cat([of(part) for part in plan.named[0]])
-            pairs, origin = _readable(plan.named[1], compared), config.pairs
-        else:
-            pairs, origin = draw_pairs(labels.numpy(), num_pairs=config.num_pairs, seed=seed), "drawn"
-        _refuse_one_kind(pairs, config)
-        curve, different = roc(_similarities(compared, pairs, device), pairs.same), int((~pairs.same).sum())
-        figures |= verification_figures(curve, rates=config.false_accept_rates, num_different=different)
-        settings |= {"pairs": origin, "same_pairs": len(pairs) - different, "different_pairs": different}
-        results.append(
-            Result(
-                measure="retrieval",
-                representation=representation,
-                measured_on=plan.measured_on,
-                figures=figures,
-                settings={**settings, "roc": curve.points()},
-            )
-        )
-    return results
+            figures, of_pairs = _verified(compared, _readable(plan.named[1], compared), config, device)
+            yield result(representation, "pairs", of_pairs, figures=figures)
+
+
+def _verified(
+    features: Tensor, pairs: Pairs, config: RetrievalConfig, device: torch.device
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Figures, and what they were got from."""
+    _refuse_one_kind(pairs, config)
+    curve, different = roc(_similarities(features, pairs, device), pairs.same), int((~pairs.same).sum())
+    figures = verification_figures(curve, rates=config.false_accept_rates, num_different=different)
+    return figures, {
+        "same_pairs": len(pairs) - different,
+        "different_pairs": different,
+        "roc": curve.points(),
+    }
 
 
 def _image_sets(splits: Splits) -> list[ImageSet]:

@@ -1,6 +1,6 @@
 """How well predictions fit the truth: top-k accuracy, each class, confusion, and how sure one can be of the figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,10 @@ from torch import Tensor
 TOP = 5  # guesses an image, where there are more classes than that
 MAX_CONFUSED = 100  # classes
 CONFIDENCE = 0.95
+Z = 1.959964  # of the normal distribution, for it
 RESAMPLES = 2000
 _NUMBERS_AT_ONCE = 2**22
+_DECIMALS = 3  # a thousand levels at most are to be drawn
 
 
 def ranked(logits: Tensor) -> Tensor:
@@ -29,8 +31,8 @@ def classification(guesses: Tensor, truth: Tensor, *, class_names: Sequence[str]
         seed: of the bootstrap.
 
     Returns:
-        figures (top1, and top5 where there are more than 5 classes and as many guesses), interval of both, per_class
-        (the share of a class's images that is recognised; none for a class without images) and confusion.
+        figures (top1, and top5 where there are more than 5 classes and as many guesses), values and interval of both,
+        per_class (the share of a class's images that is recognised; none for a class without images) and confusion.
     """
     hits = guesses.cpu() == truth.cpu()[:, None]
     correct = {"top1": hits[:, 0].numpy()}
@@ -39,8 +41,7 @@ def classification(guesses: Tensor, truth: Tensor, *, class_names: Sequence[str]
     counts = confusion_counts(guesses[:, 0].cpu().numpy(), truth.cpu().numpy(), num_classes=len(class_names))
     images, right = counts.sum(axis=1).tolist(), counts.diagonal().tolist()
     return {
-        "figures": {name: float(values.mean()) for name, values in correct.items()},
-        "interval": {name: bootstrap_interval(values, seed=seed) for name, values in correct.items()},
+        **means(correct, seed=seed),
         "per_class": {name: r / n for name, r, n in zip(class_names, right, images, strict=True) if n},
         "confusion": counts.tolist() if len(class_names) <= MAX_CONFUSED else None,
     }
@@ -52,20 +53,36 @@ def confusion_counts(predictions: np.ndarray, truth: np.ndarray, *, num_classes:
     return cells.reshape(num_classes, num_classes)
 
 
-def bootstrap_interval(values: np.ndarray, *, seed: int) -> list[float]:
+def means(values: Mapping[str, np.ndarray], *, seed: int) -> dict[str, Any]:
+    """The part of a Result that values in [0, 1] by image and name give: figures, interval, and the values."""
+    return {
+        "figures": {name: float(of_images.mean()) for name, of_images in values.items()},
+        "interval": {name: bootstrap_interval(of_images, seed=seed) for name, of_images in values.items()},
+        "values": dict(values),
+    }
+
+
+def bootstrap_interval(values: np.ndarray, *, lowest: float = 0, seed: int) -> list[float]:
     """95 % percentile bootstrap interval of the mean: 2000 resamples of as many images, drawn with replacement.
 
     How often each distinct value comes up in a resample is multinomial, so that it is drawn at once; of 0 and 1, which
     accuracies are means of, by two numbers a resample however many images there are.
 
+    Values that are all equal would leave no doubt, however few they are. Then a share of them that was not met, z^2 /
+    (images + z^2) as in Wilson's interval, may be of whatever size: so 4 hits of 4 are an accuracy of 0.51 to 1.
+
     Args:
-        values: `(images,)`, one or more: of an accuracy, whether each image is recognised.
+        values: `(images,)`, one or more, from `lowest` to 1: of an accuracy, whether each image is recognised.
+        lowest: 0, or -1 for differences.
         seed: the same interval for the same values and seed.
 
     Returns:
         The low and the high end.
     """
-    levels, counts = np.unique(values.astype(np.float64), return_counts=True)
+    levels, counts = np.unique(np.asarray(values, dtype=np.float64).round(_DECIMALS), return_counts=True)
+    if len(levels) == 1:
+        unmet = Z**2 / (len(values) + Z**2)
+        return [float(levels[0] + unmet * (end - levels[0])) for end in (lowest, 1)]
     generator = np.random.default_rng(seed)
     at_once = max(1, _NUMBERS_AT_ONCE // len(levels))
     means = np.concatenate(

@@ -14,13 +14,21 @@ DECIMALS = 6
 """Of a cosine: float32 holds no more, and images that are all alike are to be equally near."""
 
 
-@torch.no_grad()
 def search_figures(
     features: Tensor, labels: Tensor, *, ks: Sequence[int], chunk_values: int = CHUNK_VALUES
 ) -> dict[str, float]:
-    """`recall_at_K` for each K, and `map`; a query that is the only image of its class is left out of all of them.
+    """The means of `search_values`."""
+    values = search_values(features, labels, ks=ks, chunk_values=chunk_values)
+    return {name: float(of_queries.mean()) for name, of_queries in values.items()}
 
-    Recall at K is the share of queries with an image of their class among the K nearest others; of images equally near,
+
+@torch.no_grad()
+def search_values(
+    features: Tensor, labels: Tensor, *, ks: Sequence[int], chunk_values: int = CHUNK_VALUES
+) -> dict[str, np.ndarray]:
+    """`recall_at_K` for each K, and `map`, of each query; one that is the only image of its class is left out.
+
+    Recall at K is whether an image of the query's class is among the K nearest others; of images equally near,
     those of other classes come first. The average precision of a query is the mean, over the others of its class, of
     the precision among all that are at least as near. So features that are all alike get a recall of 0
     and the precision of chance.
@@ -31,7 +39,7 @@ def search_figures(
         ks: each 1 or more; more than there are other images stands for all.
 
     Returns:
-        Figures in [0, 1]; none where every image is the only one of its class.
+        Values in [0, 1], `(queries,)`, class after class; none where every image is the only one of its class.
     """
     bank = F.normalize(features.float(), dim=1)
     by_class = labels.argsort(stable=True).split(labels.unique(return_counts=True)[1].tolist())
@@ -45,9 +53,8 @@ def search_figures(
             precisions.append(precision.cpu())
     if not strangers:
         return {}
-    nearer = torch.cat(strangers)
-    recalls = {f"recall_at_{k}": float((nearer < k).double().mean()) for k in ks}
-    return {**recalls, "map": float(torch.cat(precisions).mean())}
+    num_nearer = torch.cat(strangers).numpy()
+    return {**{f"recall_at_{k}": num_nearer < k for k in ks}, "map": torch.cat(precisions).double().numpy()}
 
 
 def _ranks(bank: Tensor, queries: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:

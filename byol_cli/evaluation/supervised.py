@@ -1,11 +1,12 @@
 """The supervised baseline: the same backbone from random weights, with all labels, for as long as the pre-training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from byol_cli.data.sources import Splits
 from byol_cli.evaluation.classifier import Reading, epochs_for, from_scratch
 from byol_cli.evaluation.results import Result
-from byol_cli.evaluation.tuned import task_of, training_settings, tune_and_test
+from byol_cli.evaluation.task import task_of
+from byol_cli.evaluation.tuned import training_settings, tune_and_test
 from byol_cli.model.backbones import Backbone
 from byol_cli.schema.finetune import SupervisedConfig
 from byol_cli.training.runtime import Runtime
@@ -21,7 +22,7 @@ def supervised_results(
     runtime: Runtime,
     seed: int,
     log: Callable[[str], None],
-) -> list[Result]:
+) -> Iterator[Result]:
     """One result, of representation `scratch`.
 
     Args:
@@ -52,12 +53,10 @@ def supervised_results(
         title="supervised",
     )
     log(f"supervised: top-1 {tested.figures['top1']:.3f} on {task.measured_on}")
-    return [
-        Result(
-            measure="supervised",
-            representation="scratch",
-            measured_on=task.measured_on,
-            settings={**training_settings(config, tested), "seed": seed},
-            **tested.scores,
-        )
-    ]
+    yield Result(
+        measure="supervised",
+        representation="scratch",
+        measured_on=task.measured_on,
+        settings={**training_settings(config, tested, task=task, reading=reading), "seed": seed},
+        **tested.scores,
+    )

@@ -1,64 +1,21 @@
-"""What a classifier is to tell apart, and one whose learning rate was chosen on the selection split."""
+"""A network trained with labels, its learning rate chosen on the selection split."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
-import numpy as np
-
-from byol_cli.data.sources import Splits, Subset
+from byol_cli.data.sources import Subset
 from byol_cli.evaluation.classifier import Classifier, Epochs, Reading, Start, predict, train_classifier
 from byol_cli.evaluation.scoring import classification, ranked
-from byol_cli.schema.errors import InputError, TrainingFault
+from byol_cli.evaluation.task import Task
+from byol_cli.schema.errors import TrainingFault
 from byol_cli.schema.finetune import ClassifierConfig
 from byol_cli.training.runtime import Runtime
-
-_TRAINING = [field.name for field in fields(ClassifierConfig)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """Images with labels.
-
-    Attributes:
-        train: to train on.
-        chooser: the selection split, which chooses; None where there is none, or where it is measured on.
-        measured: the test set, else the selection split.
-        measured_on: which of them it is.
-        class_names: of all labels.
-    """
-
-    train: Subset
-    chooser: Subset | None
-    measured: Subset
-    measured_on: Literal["test", "selection"]
-    class_names: tuple[str, ...]
-
-
-def task_of(splits: Splits, *, measure: str) -> Task:
-    """What `splits` offer to `measure`; raises InputError where there are no labels, or one class alone."""
-    train, selection = splits.train.labelled(), splits.selection.labelled()
-    labels, class_names = train.labels, splits.class_names
-    if labels is None or not len(labels):
-        raise InputError(f"evaluation={measure} needs labelled training images, and there are none")
-    if len(np.unique(labels)) < 2:
-        raise InputError(
-            f"evaluation={measure} needs two classes or more, "
-            f"but all labelled training images are of class {class_names[labels[0]]}"
-        )
-    if splits.test is not None and len(splits.test):
-        chooser = selection if len(selection) else None
-        return Task(train=train, chooser=chooser, measured=splits.test, measured_on="test", class_names=class_names)
-    if not len(selection):
-        raise InputError(
-            f"evaluation={measure} has nothing to measure on: there is no test set, and dataset.selection_fraction=0"
-        )
-    return Task(train=train, chooser=None, measured=selection, measured_on="selection", class_names=class_names)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tested:
-    """A network that was trained on `images` for `epochs`, `steps` in all.
+    """A network that was trained on `train_images` for `epochs`, `steps` in all, and tested on `measured_images`.
 
     `scores` are what `classification` tells of it; `learning_rate` is the backbone's, `selection_top1` its accuracy on
     the selection split, None where that did not choose.
@@ -68,7 +25,8 @@ class Tested:
     learning_rate: float
     head_learning_rate: float
     selection_top1: float | None
-    images: int
+    train_images: int
+    measured_images: int
     epochs: int
     steps: int
 
@@ -131,7 +89,8 @@ def tune_and_test(
         learning_rate=rate,
         head_learning_rate=rate * start.head_factor,
         selection_top1=top1 if chooses else None,
-        images=len(train),
+        train_images=len(train),
+        measured_images=len(labels),
         steps=len(epochs),
         epochs=epochs.epochs,
     )
@@ -143,13 +102,16 @@ def _top1(classifier: Classifier, subset: Subset, reading: Reading, runtime: Run
     return float((logits.argmax(dim=1) == labels).double().mean()) if logits.isfinite().all() else -1.0
 
 
-def training_settings(config: ClassifierConfig, tested: Tested) -> dict[str, Any]:
-    """For a Result: how the network was trained, the learning rates as they were chosen."""
+def training_settings(config: ClassifierConfig, tested: Tested, *, task: Task, reading: Reading) -> dict[str, Any]:
+    """For a Result: every setting, how many images and steps came of them, and the learning rates chosen."""
     return {
-        "images": tested.images,
+        **asdict(config),
+        **reading.crop_settings,
+        "train_images": tested.train_images,
+        "measured_images": tested.measured_images,
+        "skipped_images": len(task.measured) - tested.measured_images,
         "steps": tested.steps,
         "epochs": tested.epochs,
-        **{name: value for name, value in asdict(config).items() if name in _TRAINING},
         "learning_rate": tested.learning_rate,
         "head_learning_rate": tested.head_learning_rate,
         "selection_top1": tested.selection_top1,

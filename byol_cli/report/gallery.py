@@ -13,11 +13,13 @@ from torch import Tensor
 
 from byol_cli.data.sources import Splits, Subset
 from byol_cli.evaluation.features import missing_rows
+from byol_cli.evaluation.task import measured_part
 from byol_cli.views.counter import hash64
 
 LARGEST = 1000  # images
 THUMBNAIL = 48  # pixels a side at most
 SHEET_BYTES = 1_500_000
+_ORIGINS = {"test": "test images", "selection": "images of the selection split", "train": "training images"}
 _GALLERY = 103  # the hash's first word, apart from those of `data.splits.Split`
 
 
@@ -86,8 +88,8 @@ def make_gallery(
     Returns:
         None where fewer than two images can be read.
     """
-    parts = {"test images": splits.test, "images of the selection split": splits.selection}
-    origin, part = next(((name, part) for name, part in parts.items() if part), ("training images", splits.train))
+    name, part = measured_part(splits)
+    origin = _ORIGINS[name]
     part = part.labelled() if len(part.labelled()) > 1 else part
     order = np.argsort(hash64(_GALLERY, np.arange(len(part))), kind="stable")
     sample = part.take(np.sort(order[:num_images]))

@@ -7,8 +7,11 @@ for would take all memory, or forever, before the first step.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
+
+from byol_cli.schema.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -76,3 +79,10 @@ NumDraws = Annotated[int, Range(low=1, cap=10_000)]
 
 # scikit-learn's C: its solver does not come to an end far outside.
 Regularization = Annotated[float, Range(low=1e-6, cap=1e6)]
+
+
+def refuse_repeats(**lists: Sequence[float]) -> None:
+    """Raise InputError where one of the lists of numbers, by their settings' names, has a number twice."""
+    for name, numbers in lists.items():
+        if len(set(numbers)) < len(numbers):
+            raise InputError(f"{name}=[{','.join(f'{number:g}' for number in numbers)}] has a number twice")

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from byol_cli.schema.constraints import Count, Fraction, ImageSide, NonNegative, Probability, Range, Seed, UnitInterval
@@ -146,3 +147,26 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "shards": ShardsConfig,
     "synthetic": SyntheticConfig,
 }
+
+
+def are_apart(one: DatasetConfig, other: DatasetConfig) -> bool:
+    """Whether two data sets surely have no image in common: of different names, or below folders of their own."""
+    folders = _folders(one), _folders(other)
+    if folders[0] is None or folders[1] is None:
+        return False
+    if not folders[0] or not folders[1]:
+        return one.name != other.name
+    return not any(a == b or a in b.parents or b in a.parents for a in folders[0] for b in folders[1])
+
+
+def _folders(config: DatasetConfig) -> list[Path] | None:
+    """Below which its image files lie; none for a set without such; None where nothing tells."""
+    if isinstance(config, ImageNetConfig):
+        return [Path(config.root).expanduser().resolve()]
+    if not isinstance(config, ImageFolderConfig):
+        return []
+    if config.root is None:
+        return None
+    named = [config.root, *([] if config.test_root is None else [config.test_root])]
+    roots = [root for value in named for root in ([value] if isinstance(value, str) else value)]
+    return [Path(root).expanduser().resolve() for root in roots]

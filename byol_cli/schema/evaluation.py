@@ -9,9 +9,9 @@ from byol_cli.schema.constraints import (
     NumDraws,
     ProbeEpochs,
     Regularization,
-    Seed,
     Temperature,
     UnitInterval,
+    refuse_repeats,
 )
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.finetune import FinetuneConfig, SupervisedConfig
@@ -65,11 +65,11 @@ class FewLabelConfig:
     fractions: list[UnitInterval]
     draws: NumDraws
     regularization: Regularization
-    seed: Seed
 
     def __post_init__(self) -> None:
         if not self.numbers_per_class and not self.fractions:
             raise InputError("labels_per_class=[] and fractions=[]: give at least one number of either")
+        refuse_repeats(labels_per_class=self.numbers_per_class, fractions=self.fractions)
 
     @property
     def numbers_per_class(self) -> list[int]:

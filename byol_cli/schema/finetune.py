@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from byol_cli.schema.constraints import Count, Factor, FactorOrZero, NumDraws, ProbeEpochs, Range, UnitInterval
+from byol_cli.schema.constraints import (
+    Count,
+    Factor,
+    FactorOrZero,
+    NumDraws,
+    ProbeEpochs,
+    Range,
+    UnitInterval,
+    refuse_repeats,
+)
 from byol_cli.schema.errors import InputError
 
 MAX_RATES = 20  # each trains a network of its own, one after another
@@ -49,6 +58,7 @@ class FinetuneConfig(ClassifierConfig):
         super().__post_init__()
         if not self.fractions and not self.labels_per_class:
             raise InputError("fractions=[] and labels_per_class=[]: give at least one number of either")
+        refuse_repeats(labels_per_class=self.labels_per_class, fractions=self.fractions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,11 @@ LATER_SETTINGS: dict[str, Any] = {
     "evaluation.finetune": None,
     "evaluation.supervised": None,
     "evaluation.retrieval": None,
+    "evaluation.retrieval.among": "test",
 }
+
+# Settings that there are no more.
+FORMER_SETTINGS = ("evaluation.few_label.seed",)  # labels are drawn by the command's seed
 
 
 def load_stored(values: Any) -> TrainConfig:
@@ -33,6 +37,8 @@ def load_stored(values: Any) -> TrainConfig:
     """
     for name, value in LATER_SETTINGS.items():
         values = _with(values, name.split("."), value)
+    for name in FORMER_SETTINGS:
+        values = _without(values, name.split("."))
     return load(TrainConfig, values, OPTIONS)
 
 
@@ -44,3 +50,13 @@ def _with(values: Any, names: list[str], value: Any) -> Any:
     if not rest:
         return {first: value, **values}
     return {**values, first: _with(values[first], rest, value)} if first in values else values
+
+
+def _without(values: Any, names: list[str]) -> Any:
+    """`values` less the setting, where it has it."""
+    if not isinstance(values, dict) or names[0] not in values:
+        return values
+    first, *rest = names
+    if not rest:
+        return {name: value for name, value in values.items() if name != first}
+    return {**values, first: _without(values[first], rest)}

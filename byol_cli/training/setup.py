@@ -27,7 +27,7 @@ from byol_cli.training.loop import Loss
 from byol_cli.training.plan import TrainingPlan, make_plan
 from byol_cli.training.ranks import world_size
 from byol_cli.training.runtime import Runtime, parameter_count, resolve_runtime
-from byol_cli.training.state import TrainingState, backbone_maker, build_state
+from byol_cli.training.state import TrainingState, backbone_maker, build_state, placed
 from byol_cli.views.pipeline import TwoViews
 
 MEASURED_AT_ONCE = 256  # images; no more than a training forward pass takes, so that measuring never needs more memory
@@ -109,7 +109,7 @@ class Run:
         """The online backbone as the seed initialises it, before `backbone.weights`, on the run's device."""
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
-            return self.make_backbone().to(self.runtime.device)
+            return placed(self.make_backbone(), self.config.trainer, device=self.runtime.device)
 
     def header(self) -> str:
         """What is about to be done, for the person at the terminal."""

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from byol_cli.model.backbones import Backbone, build_backbone
 from byol_cli.model.byol import OnlineNetwork, TargetNetwork, build_networks
@@ -15,10 +15,13 @@ from byol_cli.optim.build import OPTIMIZERS, build_optimizer
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.load import option_fields
+from byol_cli.schema.trainer import TrainerConfig
 from byol_cli.training.claims import STORAGE_TYPES
 from byol_cli.training.generators import begin_generators, own_states, states_of_all, take_states
 from byol_cli.training.ranks import world_size
 from byol_cli.training.runtime import Runtime
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass
@@ -123,14 +126,19 @@ def build_state(config: TrainConfig, make_backbone: Callable[[], Backbone], runt
     if config.trainer.sync_batchnorm and world_size() > 1:
         synchronise(online, device=runtime.device)
         synchronise(target, device=runtime.device)
-    layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
-    online.to(runtime.device, memory_format=layout)  # type: ignore[call-overload]
-    target.to(runtime.device, memory_format=layout)  # type: ignore[call-overload]
+    online = placed(online, config.trainer, device=runtime.device)
+    target = placed(target, config.trainer, device=runtime.device)
     optimizer = build_optimizer(module=online, **option_fields(config.optimizer, without=SCHEDULE_FIELDS))
     begin_generators(seed=config.seed, step=0)
     return TrainingState(
         step=0, online=online, target=target, optimizer=optimizer, scaler=runtime.grad_scaler(), seed=config.seed
     )
+
+
+def placed(network: Network, trainer: TrainerConfig, *, device: torch.device) -> Network:
+    """`network` on `device`, its weights in the memory format of the run, on which the last bits of features depend."""
+    layout = torch.channels_last if trainer.channels_last else torch.contiguous_format
+    return network.to(device, memory_format=layout)  # type: ignore[call-overload]
 
 
 def backbone_maker(config: TrainConfig, *, in_channels: int) -> Callable[[], Backbone]:

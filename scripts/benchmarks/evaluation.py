@@ -80,7 +80,7 @@ def linear(turn: Turn) -> None:
     """The default linear probe: the rates' choice on the selection images, the last fit, and the test."""
     train, train_labels = clusters(TRAIN, seed=1)
     selection, selection_labels = clusters(SELECTION, seed=2)
-    test, test_labels = clusters(TEST, seed=3)
+    test, _ = clusters(TEST, seed=3)
     config = configured(["evaluation=[linear]"]).evaluation.linear
     assert config is not None
 
@@ -91,7 +91,6 @@ def linear(turn: Turn) -> None:
             selection=selection,
             selection_labels=selection_labels,
             test=test,
-            test_labels=test_labels,
             num_classes=NUM_CLASSES,
             epochs=config.epochs,
             batch_size=config.batch_size,

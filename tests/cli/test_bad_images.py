@@ -67,24 +67,21 @@ def summary_of(run_dir: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What each final measurement was given."""
+    """Settings of each k-NN measurement at the end."""
     given: list[dict[str, Any]] = []
     measure = evaluator.measure
 
     def watched(**named: Any) -> Any:
-        given.append(named)
-        return measure(**named)
+        results = list(measure(**named))
+        given.extend(result.settings for result in results if result.measure == "knn")
+        return results
 
     monkeypatch.setattr(evaluator, "measure", watched)
     return given
 
 
 def rows(given: dict[str, Any]) -> int:
-    parts = ("train", "selection", "test")
-    for part in parts:
-        assert len(given[f"{part}_features"]) == len(given[f"{part}_labels"])
-        assert given[f"{part}_features"].isfinite().all()
-    return sum(len(given[f"{part}_features"]) for part in parts)
+    return int(given["train_images"] + given["measured_images"])
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -109,7 +106,11 @@ def test_a_run_goes_on_without_them_and_lists_them(
     for _ in range(2):  # the second time from kept features
         ended = byol_eval("checkpoint=run", "device=cpu", "evaluation=[knn]")
         assert ended.code == 0, ended.err
+        skipped = measured[-1]["skipped_images"]
+        told = f"accuracy on the test images: {8 - skipped} of 8, the others cannot be read"
+        assert (told in ended.out) == bool(skipped)
         assert f"{run['knn_top1']:.3f}" in ended.out
+    assert ended.out.count("warning: left out, as they could not be read when features were kept: 4 images") == 1
     assert [rows(given) for given in measured] == [36] * len(measured)
 
 

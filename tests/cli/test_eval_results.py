@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,7 +46,7 @@ def results_in(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_training_ends_with_a_line_for_each_measurement_of_each_representation(run_dir: Path) -> None:
     rows = rows_of(run_dir)
     told = [(row["measure"], row["representation"]) for row in rows]
-    assert told == [(measure, which) for which in ("trained", "untrained", "pixels") for measure in MEASURES]
+    assert told == [(measure, which) for which in ("untrained", "pixels", "trained") for measure in MEASURES]
     summary = json.loads((run_dir / "summary.json").read_text())
     for row in rows:
         scores = summary if row["representation"] == "trained" else summary[row["representation"]]
@@ -79,6 +80,35 @@ def test_measuring_again_appends_the_same_numbers_twice_as_well(run_dir: Path, b
     assert [(row["figures"], row["settings"]) for row in by_train] == [
         (row["figures"], row["settings"]) for row in first
     ]
+
+
+def test_both_commands_see_the_same_features_to_the_last_bit(
+    byol_train: Command, byol_eval: Command, byol_embed: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With channels wide enough that the memory format decides in which order numbers are added."""
+    from byol_cli.evaluation.evaluator import Evaluator
+
+    seen: list[torch.Tensor] = []
+    features = Evaluator.features
+
+    def watched(self: Any, backbone: Any, subset: Any) -> torch.Tensor:
+        seen.append(features(self, backbone, subset))
+        return seen[-1]
+
+    monkeypatch.setattr(Evaluator, "features", watched)
+    words = ["evaluation=[knn]", "trainer.device=cpu", "trainer.precision=fp32", "trainer.steps=1"]
+    assert byol_train(*words, "hydra.run.dir=run").code == 0
+    by_train, seen = seen, []
+    assert byol_eval("checkpoint=run", "device=cpu", "precision=fp32", "evaluation=[knn]").code == 0
+    assert len(by_train) == len(seen) > 6
+    assert all(torch.equal(one, other) for one, other in zip(by_train, seen, strict=True))
+    rows = rows_of(Path("run"))
+    half = len(rows) // 2
+    assert [row["figures"] for row in rows[:half]] == [row["figures"] for row in rows[half:]]
+    assert byol_embed("checkpoint=run", "device=cpu", "precision=fp32", "output=features.npz").code == 0
+    embedded = torch.from_numpy(np.load("features.npz")["features"])
+    nearest = [(part[:9, None] - embedded).abs().amax(dim=2).amin(dim=1).max() for part in seen if part.shape[1] == 64]
+    assert sum(float(distance) < 1e-6 for distance in nearest) >= 3  # training images, selection split, test images
 
 
 def test_neither_workers_nor_kept_features_change_a_number(run_dir: Path, byol_eval: Command) -> None:
@@ -245,27 +275,78 @@ def test_search_alone_does_not_say_that_there_are_no_labels(run_dir: Path, byol_
     assert "recall@1" in ended.out
 
 
-def test_an_interruption_leaves_all_results_or_none(
+def test_an_interruption_leaves_every_result_that_was_made(
     run_dir: Path, byol_eval: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from byol_cli.cli import measurement
+    from byol_cli.cli import measurement, results_file
 
-    def signalled(name: str) -> None:
-        whole = getattr(measurement, name)
+    def signalled(module: Any, name: str, *, at_call: int) -> None:
+        whole, calls = getattr(module, name), iter(range(1, 100))
 
         def during(*args: Any, **kwargs: Any) -> Any:
-            os.kill(os.getpid(), signal.SIGTERM)
+            if next(calls) == at_call:
+                os.kill(os.getpid(), signal.SIGTERM)
             return whole(*args, **kwargs)
 
-        monkeypatch.setattr(measurement, name, during)
+        monkeypatch.setattr(module, name, during)
 
     words = ["checkpoint=run", "device=cpu", "evaluation=[knn]"]
     told = "byol-eval: interrupted; go on by: byol-eval checkpoint=run device=cpu 'evaluation=[knn]'\n"
-    signalled("record_results")
+    signalled(results_file, "append_results", at_call=3)
     ended = byol_eval(*words)
     assert (ended.code, ended.err) == (75, told)
-    assert len(rows_of(run_dir)) == 12 + 6  # k-NN and what takes no labels, of three representations
-    signalled("evaluator")
+    assert len(rows_of(run_dir)) == 12 + 3  # the line that was being written is whole
+    signalled(measurement, "evaluator", at_call=1)
     ended = byol_eval(*words)
     assert (ended.code, ended.err) == (75, told)
-    assert len(rows_of(run_dir)) == 12 + 6
+    assert len(rows_of(run_dir)) == 12 + 3
+
+
+@pytest.mark.parametrize("program", ["byol-eval", "byol-train"])
+def test_a_measurement_that_fails_costs_none_of_those_before_it(
+    run_dir: Path, byol_eval: Command, byol_train: Command, tiny: list[str], program: str
+) -> None:
+    diverges = ["evaluation=[knn,finetune]", "evaluation.finetune.learning_rates=[1e30]"]
+    diverges += ["evaluation.finetune.epochs=1", "evaluation.finetune.min_steps=2"]
+    if program == "byol-eval":
+        ended = byol_eval("checkpoint=run", "device=cpu", *diverges)
+    else:
+        ended = byol_train(*tiny, *diverges, "trainer.steps=2", "hydra.run.dir=fails")
+        assert json.loads(Path("fails/summary.json").read_text())["status"] == "stopped"
+    assert ended.code == 3
+    assert "diverged" in ended.err
+    rows = rows_of(run_dir)[12:] if program == "byol-eval" else rows_of(Path("fails"))
+    assert [row["measure"] for row in rows] == ["knn", "label_free"] * 3
+
+
+@pytest.mark.parametrize("measures", ["linear", "knn", "logistic", "few_label", "linear,knn,few_label,retrieval"])
+def test_labels_with_nothing_held_out_are_refused_where_accuracies_are_asked_for(
+    run_dir: Path, byol_eval: Command, byol_train: Command, tiny: list[str], measures: str
+) -> None:
+    held_out = ["dataset.test_fraction=0", "dataset.selection_fraction=0"]
+    nothing = ["dataset=digits", *held_out, f"evaluation=[{measures}]"]
+    measure = measures.partition(",")[0]
+    told = (
+        f"evaluation={measure} has nothing to measure on: there is no test set, and dataset.selection_fraction=0; "
+        "dataset.labels=none measures what takes no labels\n"
+    )
+    ended = byol_eval("checkpoint=run", "device=cpu", *nothing)
+    assert (ended.code, ended.err) == (2, f"byol-eval: {told}")
+    ended = byol_train(*tiny, *nothing, "trainer.steps=2", "hydra.run.dir=other")
+    assert (ended.code, ended.err) == (2, f"byol-train: {told}")
+    assert not Path("other/metrics.jsonl").exists()
+    unlabelled = byol_train(*tiny, *held_out, "dataset.labels=none", "trainer.steps=2", "hydra.run.dir=other")
+    assert unlabelled.code == 0, unlabelled.err
+
+
+def test_lines_tell_versions_images_and_how_much_better_than_the_baselines(run_dir: Path) -> None:
+    for row in rows_of(run_dir):
+        assert "scikit-learn" in row["versions"]
+        if row["measure"] == "label_free":
+            continue
+        assert row["settings"]["measured_images"] == 359
+        assert row["settings"]["skipped_images"] == 0
+        compared = row["representation"] == "trained" and row["measure"] != "few_label"
+        assert set(row["difference"]) == ({"untrained", "pixels"} if compared else set())
+        for ends in row["difference"].values():
+            assert set(ends) == set(row["figures"])

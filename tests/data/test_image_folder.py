@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from byol_cli.data.build import build_splits
 from byol_cli.data.image_folder import read_image_folder
 from byol_cli.data.sources import Sources, Subset
 from byol_cli.schema.errors import InputError
@@ -103,13 +104,33 @@ def test_a_test_root_shares_the_training_classes(config_of: Config, photos: Path
     assert sources.test.images.class_names == ("ant", "bee", "cat")
 
 
-def test_a_class_that_training_lacks_is_named(config_of: Config, photos: Path, write_image: Writer) -> None:
+def test_classes_that_test_images_alone_have_come_last(config_of: Config, photos: Path, write_image: Writer) -> None:
     test_root = photos.parent / "held"
-    write_image(test_root / "dog/a.png")
-    with pytest.raises(
-        InputError, match=r"dataset.test_root: no training image is of class dog, they are of 3 classes"
-    ):
-        read(config_of, root=photos, test_root=test_root)
+    for name in ("cat/a.png", "asp/a.png"):
+        write_image(test_root / name)
+    sources = read(config_of, root=photos, test_root=test_root)
+    assert sources.pretrain.images.class_names == ("ant", "bee", "cat", "asp")
+    assert labels_by_name(sources.test) == {"cat/a.png": "cat", "asp/a.png": "asp"}  # type: ignore[arg-type]
+    alone = read(config_of, root=photos).pretrain
+    assert np.array_equal(alone.labels, sources.pretrain.labels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("with_csv", [False, True])
+def test_test_images_may_be_the_only_ones_with_labels(
+    config_of: Config, photos: Path, tmp_path: Path, write_image: Writer, with_csv: bool
+) -> None:
+    for name in ("2023/a.png", "2023/05/b.png", "2024/c.png", "2024/d.png"):
+        write_image(tmp_path / "nested" / name)
+    (tmp_path / "labels.csv").write_text("path,label\nant/00.png,ant\nbee/01.png,bee\n")
+    more = {"labels_csv": tmp_path / "labels.csv"} if with_csv else {}
+    config = config_of("image_folder", root=tmp_path / "nested", test_root=photos, **more)
+    splits = build_splits(config, timeout_seconds=60, log=lambda line: None)
+    assert not splits.train.has_labels
+    assert splits.train.images.class_names == ()
+    assert splits.class_names[:2] == ("ant", "bee")
+    assert splits.test is not None
+    assert len(splits.test) == (2 if with_csv else 24)
+    assert not any(image < 0 for image in splits.test.labels)  # type: ignore[union-attr]
 
 
 def test_a_test_image_is_never_trained_on(config_of: Config, photos: Path, tmp_path: Path) -> None:

@@ -271,14 +271,19 @@ def test_scores_from_kept_features_are_those_of_fresh_ones_to_the_last_bit(
             config=EvaluationConfig(
                 linear=LinearConfig(mode="cached", epochs=3, batch_size=32, learning_rates=[0.1, 0.4]),
                 knn=KnnConfig(neighbors=5, temperature=0.07),
-                few_label=FewLabelConfig(labels_per_class=5, fractions=[], draws=2, regularization=1.0, seed=0),
+                few_label=FewLabelConfig(
+                    labels_per_class=5,
+                    fractions=[],
+                    draws=2,
+                    regularization=1.0,
+                ),
                 logistic=None,
                 finetune=None,
                 supervised=None,
                 retrieval=None,
             ),
             runtime=Runtime(torch.device("cpu"), precision),
-            reading=Reading(crops=no_crops, centres=batches),
+            reading=Reading(crops=no_crops, centres=batches, crop_settings={}),
             pairs=ViewPairs(batches=pairs, facts="flipped"),
             seed=0,
             say=said.append,
@@ -288,7 +293,8 @@ def test_scores_from_kept_features_are_those_of_fresh_ones_to_the_last_bit(
             Backbone(network(seed), setting="small", in_channels=1, image_size=8).eval() for seed in (0, 1)
         )
         return evaluator.report(
-            Subject(trained=trained, untrained=untrained, make_backbone=lambda: untrained, epochs=1)
+            Subject(trained=trained, untrained=untrained, make_backbone=lambda: untrained, epochs=1),
+            record=lambda result: None,
         )
 
     fresh = report(None)
@@ -336,9 +342,19 @@ def test_features_with_missing_images_serve_only_where_such_are_skipped(
         for skips in (True, False)
     )
     new_cache()(network(), skipping, extraction)
-    kept = new_cache()(network(), skipping, extraction)
+    cache = new_cache()
+    for what in ("", "", "views"):
+        kept = cache(
+            network(),
+            skipping,
+            extraction if not what else lambda: extraction.features.repeat_interleave(2, dim=0),
+            what=what,
+        )
+    cache(network(), skipping, extraction, what="views")
+    kept = cache(network(), skipping, extraction)
     assert extraction.calls == 1
     assert torch.equal(kept.isnan(), extraction.features.isnan())
-    assert said == ["1 of 3 images could not be read when their features were kept"]
+    cache.say_what_was_reused()
+    assert said[1:] == ["warning: left out, as they could not be read when features were kept: 1 images"]
     new_cache()(network(), strict, extraction)
     assert extraction.calls == 2

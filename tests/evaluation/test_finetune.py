@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from byol_cli.evaluation.classifier import (
     predict,
     train_classifier,
 )
+from byol_cli.evaluation.differences import compared
 from byol_cli.evaluation.finetune import finetune_results
 from byol_cli.evaluation.results import Result
 from byol_cli.evaluation.supervised import supervised_results
@@ -97,6 +98,7 @@ def reading(splits: Splits) -> Reading:
     return Reading(
         crops=partial(training_crops, crop_flip=crop_flip, **common),
         centres=partial(evaluation_batches, resize=8, image_size=8, batch_size=128, **common),
+        crop_settings={"crop": asdict(VIEW.crop), "flip": asdict(VIEW.flip)},
     )
 
 
@@ -135,16 +137,20 @@ def trained(splits: Splits, reading: Reading) -> Backbone:
 def finetune(
     splits: Splits, reading: Reading, trained: Backbone, *, seed: int = 0, runtime: Runtime = FP32, **changes: Any
 ) -> list[Result]:
-    return finetune_results(
-        replace(FINETUNE, **changes),
-        splits=splits,
-        trained=trained,
-        make_backbone=make_backbone,
-        reading=reading,
-        runtime=runtime,
-        seed=seed,
-        log=lambda line: None,
-    )
+    """For each amount of labels, first from the trained backbone."""
+    results = [
+        *finetune_results(
+            replace(FINETUNE, **changes),
+            splits=splits,
+            trained=trained,
+            make_backbone=make_backbone,
+            reading=reading,
+            runtime=runtime,
+            seed=seed,
+            log=lambda line: None,
+        )
+    ]
+    return [result for pair in zip(results[1::2], results[::2], strict=True) for result in pair]
 
 
 def test_with_few_labels_a_trained_backbone_beats_the_same_one_from_random_weights(
@@ -204,8 +210,14 @@ def test_each_amount_of_labels_is_measured_from_both_starts(
     )
     labels = splits.train.labels
     twentieth = sum(round(0.05 * count) for count in np.bincount(labels))  # type: ignore[arg-type]
-    assert [result.settings["images"] for result in results] == [1200, 1200, twentieth, twentieth, 30, 30]
-    assert [result.settings.get("draws") for result in results] == [None, None, 2, 2, 2, 2]
+    assert [result.settings["train_images"] for result in results] == [1200, 1200, twentieth, twentieth, 30, 30]
+    assert [result.settings["draws"] for result in results] == [1, 1, 2, 2, 2, 2]
+    assert [result.settings.get("labels_per_class") for result in results] == [None] * 4 + [3] * 2
+    for result in results:
+        assert result.settings["crop"] == asdict(VIEW.crop)
+        assert result.settings["flip"] == asdict(VIEW.flip)
+        assert result.settings["head_factor"] == 5.0
+        assert (result.settings["measured_images"], result.settings["skipped_images"]) == (len(splits.test or ()), 0)
     everything = results[0]
     assert everything.settings["fraction"] == 1
     assert np.sum(everything.confusion) == len(splits.test or ())  # type: ignore[arg-type]
@@ -313,7 +325,7 @@ def test_images_that_cannot_be_read_are_left_out(splits: Splits, reading: Readin
         for part in reading.crops(subset, batches):
             yield Crops(part.images[1:], part.positions[1:])
 
-    result, _ = finetune(splits, Reading(crops=crops, centres=centres), trained)
+    result, _ = finetune(splits, replace(reading, crops=crops, centres=centres), trained)
     assert result.figures["top1"] > 0.85
 
     def nothing(subset: Subset) -> Iterator[Tensor]:
@@ -334,7 +346,7 @@ def test_a_network_that_diverges_is_a_fault_unless_another_learning_rate_is_bett
 ) -> None:
     result, _ = finetune(splits, reading, trained, learning_rates=[0.3, 1e30])
     assert result.settings["learning_rate"] == 0.3
-    with pytest.raises(TrainingFault, match=r"finetune, 4 labels a class, trained.* diverged with learning_rates"):
+    with pytest.raises(TrainingFault, match=r"finetune, 4 labels a class, scratch.* diverged with learning_rates"):
         finetune(splits, reading, trained, learning_rates=[1e30])
 
 
@@ -361,6 +373,16 @@ def test_the_supervised_baseline_trains_for_as_long_as_the_pre_training(splits: 
     assert supervised() == result
 
 
+def test_with_all_labels_it_is_compared_with_no_pretraining_image_by_image(
+    splits: Splits, reading: Reading, trained: Backbone
+) -> None:
+    changes: dict[str, Any] = {"fractions": [1.0], "labels_per_class": [4], "min_steps": 1, "draws": 2}
+    results = finetune(splits, reading, trained, **changes)
+    found = [compared(result, results[1::2], seed=0).difference for result in results[::2]]
+    assert [list(one) for one in found] == [["scratch"], []]  # a mean over draws is of no image
+    assert found[0]["scratch"]["top1"][0] < found[0]["scratch"]["top1"][1]
+
+
 def test_what_cannot_be_measured_is_refused_in_one_line(splits: Splits, reading: Reading, trained: Backbone) -> None:
     labels, images = splits.train.labels, splits.train.images
     assert labels is not None
@@ -376,7 +398,14 @@ def test_what_cannot_be_measured_is_refused_in_one_line(splits: Splits, reading:
 
 
 @pytest.mark.parametrize(
-    "change", [{"learning_rates": []}, {"learning_rates": [0.1] * 21}, {"fractions": [], "labels_per_class": []}]
+    "change",
+    [
+        {"learning_rates": []},
+        {"learning_rates": [0.1] * 21},
+        {"fractions": [], "labels_per_class": []},
+        {"labels_per_class": [1, 5, 1]},
+        {"fractions": [0.1, 0.1]},
+    ],
 )
 def test_a_configuration_that_trains_nothing_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InputError):

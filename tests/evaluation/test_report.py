@@ -111,7 +111,7 @@ def test_lines_below_tell_of_few_labels_logistic_regression_tuned_networks_and_s
         "finetune, 0.1 of the labels: 0.700 +- 0.030 from random weights",
         "supervised: 0.950 from random weights",
         "",
-        "search and verification, test",
+        "search and verification among the test images",
         "                    recall@1    mAP  equal error rate",
         "trained backbone       0.990  0.500             0.100",
         "untrained backbone     0.990  0.500             0.100",

@@ -1,5 +1,4 @@
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def result(top1: float = 0.5, **changes: Any) -> Result:
 def test_a_line_is_the_result_with_the_facts(tmp_path: Path) -> None:
     append_results(tmp_path / RESULTS_FILE, [result(), result(0.7)], facts=FACTS)
     lines = (tmp_path / RESULTS_FILE).read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [asdict(result()) | FACTS, asdict(result(0.7)) | FACTS]
+    assert [json.loads(line) for line in lines] == [result().row() | FACTS, result(0.7).row() | FACTS]
     assert read_results(tmp_path / RESULTS_FILE) == [json.loads(line) for line in lines]
 
 

@@ -1,7 +1,7 @@
 """Search among images by cosine, against plain loops and scikit-learn; then search and pairs as results."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from byol_cli.data.bad_images import BadImages
 from byol_cli.data.images import ArrayImages
 from byol_cli.data.sources import Splits, Subset, whole
 from byol_cli.evaluation.results import Result
-from byol_cli.evaluation.retrieval import retrieval_results
+from byol_cli.evaluation.retrieval import plan_retrieval, retrieval_results
 from byol_cli.evaluation.search import search_figures
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.retrieval import RetrievalConfig
 
 CPU = torch.device("cpu")
-CONFIG = RetrievalConfig(k=[1, 5], pairs=None, num_pairs=400, false_accept_rates=[0.05, 1e-6])
+CONFIG = RetrievalConfig(among="auto", k=[1, 5], pairs=None, num_pairs=400, false_accept_rates=[0.05, 1e-6])
 
 
 def cosines(features: np.ndarray) -> np.ndarray:
@@ -123,15 +123,25 @@ def noise(subset: Subset) -> torch.Tensor:
     return torch.randn(len(subset), 16, generator=torch.Generator().manual_seed(0))
 
 
-def measure(splits: Splits, config: RetrievalConfig = CONFIG, **features: Callable[[Subset], torch.Tensor]) -> Result:
-    (result,) = retrieval_results(config, splits=splits, features=features or {"pixels": pixels}, device=CPU, seed=0)
+def measure_all(
+    splits: Splits,
+    config: RetrievalConfig = CONFIG,
+    *,
+    unseen: bool = False,
+    **features: Callable[[Subset], torch.Tensor],
+) -> list[Result]:
+    plan = plan_retrieval(config, splits, unseen=unseen)
+    of = features or {"pixels": pixels}
+    return list(retrieval_results(config, plan=plan, features=of, device=CPU, seed=0))
+
+
+def measure(splits: Splits, config: RetrievalConfig = CONFIG, **how: Any) -> Result:
+    (result,) = measure_all(splits, config, **how)
     return result
 
 
 def test_digits_are_found_and_verified_by_their_pixels_but_not_by_noise(splits: Splits) -> None:
-    found, chance = retrieval_results(
-        CONFIG, splits=splits, features={"pixels": pixels, "untrained": noise}, device=CPU, seed=0
-    )
+    found, chance = measure_all(splits, pixels=pixels, untrained=noise)
     assert (found.measure, found.representation, found.measured_on) == ("retrieval", "pixels", "test")
     assert found.figures["recall_at_1"] > 0.85 > 0.3 > chance.figures["recall_at_1"]
     assert found.figures["roc_area"] > 0.8 > 0.65 > chance.figures["roc_area"]
@@ -153,6 +163,37 @@ def test_without_a_test_set_the_selection_split_is_searched_and_without_that_all
     assert (result.measured_on, result.settings["images"]) == ("selection", 50)
     result = measure(replace(without_test, selection=splits.selection.take(np.arange(0))))
     assert (result.measured_on, result.settings["images"]) == ("train", 100)
+
+
+def test_all_labelled_images_are_searched_where_that_is_said_or_none_of_them_was_trained_on(splits: Splits) -> None:
+    one_each = np.unique(splits.test.labels, return_index=True)[1]  # type: ignore[union-attr, arg-type]
+    few = replace(splits, test=splits.test.take(one_each))  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="evaluation.retrieval.among=all takes all labelled images"):
+        measure(few)
+    for how in ({"config": replace(CONFIG, among="all")}, {"unseen": True}):
+        result = measure(few, **how)  # type: ignore[arg-type]
+        assert (result.measured_on, result.settings["images"]) == ("all", 160)
+    together = torch.cat([pixels(part) for part in (few.train, few.selection, few.test) if part])
+    labels = torch.cat([torch.from_numpy(part.labels) for part in (few.train, few.selection, few.test) if part])
+    assert result.figures["map"] == search_figures(together, labels, ks=[1])["map"]
+    result = measure(splits, replace(CONFIG, among="test"), unseen=True)
+    assert (result.measured_on, result.settings["among"]) == ("test", "test")
+
+
+def test_labels_of_the_test_images_are_enough(splits: Splits) -> None:
+    images = splits.train.images.without_labels()
+    bare: Any = {name: Subset(images, getattr(splits, name).indices) for name in ("pretrain", "train", "selection")}
+    for unseen in (False, True):
+        assert measure(replace(splits, **bare), unseen=unseen).figures == measure(splits).figures
+
+
+def test_settings_tell_every_hyper_parameter_and_figures_of_queries_have_intervals(splits: Splits) -> None:
+    result = measure(splits)
+    told = asdict(CONFIG) | {"pairs": "drawn", "images": 247, "skipped_images": 0, "seed": 0}
+    assert {name: result.settings[name] for name in told} == told
+    assert set(result.interval) == {"recall_at_1", "recall_at_5", "map"}
+    for name, (low, high) in result.interval.items():
+        assert low < result.figures[name] < high < low + 0.1
 
 
 def test_images_that_cannot_be_read_are_left_out(splits: Splits) -> None:
@@ -188,9 +229,11 @@ def test_a_file_of_pairs_needs_no_labels(splits: Splits, tmp_path: Path) -> None
     assert result.figures["roc_area"] == pytest.approx(expected, abs=1e-4)
     assert set(result.figures) == {"roc_area", "equal_error_rate", "true_accept_at_false_accept_0.05"}
     assert result.measured_on == "pairs"
-    with_labels = measure(splits, config)
-    assert with_labels.figures["roc_area"] == result.figures["roc_area"]
-    assert with_labels.figures["recall_at_1"] == measure(splits).figures["recall_at_1"]
+    searched, verified = measure_all(splits, config)
+    assert (searched.measured_on, verified.measured_on) == ("test", "pairs")
+    assert verified.figures == result.figures
+    assert set(searched.figures) == {"recall_at_1", "recall_at_5", "map"}
+    assert searched.figures["recall_at_1"] == measure(splits).figures["recall_at_1"]
 
 
 def test_a_pair_of_which_an_image_cannot_be_read_is_left_out(splits: Splits, tmp_path: Path) -> None:
@@ -204,7 +247,8 @@ def test_a_pair_of_which_an_image_cannot_be_read_is_left_out(splits: Splits, tmp
         features[subset.indices == 0] = torch.nan
         return features
 
-    settings = measure(splits, config, pixels=without_the_first).settings
+    _, verified = measure_all(splits, config, pixels=without_the_first)
+    settings = verified.settings
     assert settings["same_pairs"] + settings["different_pairs"] == len(numbers) - 11
 
 

@@ -1,12 +1,23 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, norm
 from sklearn.metrics import confusion_matrix, recall_score, top_k_accuracy_score
 
 from byol_cli.evaluation.scoring import bootstrap_interval, classification, one_guess, ranked
+
+
+def wilson(hits: int, images: int) -> Any:
+    """Wilson's score interval, by its formula."""
+    z = norm.ppf(0.975)
+    centre, spread = hits + z**2 / 2, z * np.sqrt(hits * (images - hits) / images + z**2 / 4)
+    ends = ((centre + side * spread) / (images + z**2) for side in (-1, 1))
+    return pytest.approx(list(ends), abs=1e-6)
+
 
 SEEDS = st.integers(0, 10_000)
 
@@ -43,7 +54,7 @@ def test_a_single_guess_has_no_top5_and_more_than_a_hundred_classes_no_confusion
     names = [str(number) for number in range(101)]
     found = classification(one_guess(truth), truth, class_names=names, seed=0)
     assert found["figures"] == {"top1": 1.0}
-    assert found["interval"] == {"top1": [1.0, 1.0]}
+    assert found["interval"] == {"top1": wilson(101, 101)}
     assert found["confusion"] is None
     assert classification(one_guess(truth[:100]), truth[:100], class_names=names[:100], seed=0)["confusion"] is not None
 
@@ -54,6 +65,9 @@ def test_the_interval_of_an_accuracy_is_that_of_the_binomial_distribution(images
     correct = np.arange(images) < round(accuracy * images)
     low, high = bootstrap_interval(correct, seed=0)
     exact = binom.ppf([0.025, 0.975], images, correct.mean()) / images
+    if not 0 < correct.sum() < images:  # nothing to resample
+        assert [low, high] == wilson(int(correct.sum()), images)
+        return
     spread = np.sqrt(correct.mean() * (1 - correct.mean()) / images)
     assert [low, high] == pytest.approx(exact.tolist(), abs=0.2 * spread + 1 / images)
     assert low <= correct.mean() <= high
@@ -70,3 +84,11 @@ def test_the_interval_repeats_and_narrows_with_more_images() -> None:
     few, many = (bootstrap_interval(np.arange(images) % 4 > 0, seed=3) for images in (100, 10_000))
     assert bootstrap_interval(np.arange(100) % 4 > 0, seed=3) == few
     assert many[1] - many[0] == pytest.approx((few[1] - few[0]) / 10, rel=0.2)
+
+
+def test_few_images_that_are_all_alike_leave_doubt() -> None:
+    assert bootstrap_interval(np.ones(4), seed=0) == wilson(4, 4)
+    assert bootstrap_interval(np.zeros(4), seed=0) == wilson(0, 4)
+    low, high = bootstrap_interval(np.zeros(4), lowest=-1, seed=0)  # differences
+    assert low == -high
+    assert high == pytest.approx(0.4899, abs=1e-3)

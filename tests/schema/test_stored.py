@@ -11,7 +11,7 @@ from byol_cli.cli.compose import compose_config, load_config
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.schema.load import plain
-from byol_cli.schema.stored import LATER_SETTINGS, load_stored
+from byol_cli.schema.stored import FORMER_SETTINGS, LATER_SETTINGS, load_stored
 
 MEASURED = ["evaluation=[linear,knn,few_label]"]  # by the demo from the start
 
@@ -32,13 +32,33 @@ def settings(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def test_every_setting_of_today_was_there_from_the_start_or_is_a_later_one(earliest: dict[str, Any]) -> None:
     today = dict(settings(plain(load_config(TrainConfig, compose_config("train", MEASURED)))))
-    assert today.keys() - dict(settings(earliest)).keys() == set(LATER_SETTINGS)
+    later = {name for name in LATER_SETTINGS if not name.startswith("evaluation.retrieval.")}  # not chosen here
+    assert today.keys() - dict(settings(earliest)).keys() == later
+    assert dict(settings(earliest)).keys() - today.keys() == set(FORMER_SETTINGS)
 
 
 def test_the_earliest_configuration_is_read_with_its_own_values(earliest: dict[str, Any]) -> None:
     earliest["seed"] = 5
     read = dict(settings(plain(load_stored(earliest))))
-    assert read == {**dict(settings(earliest)), **LATER_SETTINGS}
+    later = {name: value for name, value in LATER_SETTINGS.items() if not name.startswith("evaluation.retrieval.")}
+    assert read == {
+        **{name: value for name, value in settings(earliest) if name not in FORMER_SETTINGS},
+        **later,
+    }
+
+
+def test_a_search_from_before_it_could_take_all_images_is_among_the_test_images(earliest: dict[str, Any]) -> None:
+    earliest["evaluation"]["retrieval"] = {"k": [1], "pairs": None, "num_pairs": 100, "false_accept_rates": [0.1]}
+    retrieval = load_stored(earliest).evaluation.retrieval
+    assert retrieval is not None
+    assert retrieval.among == "test"
+
+
+def test_a_setting_that_there_is_no_more_is_passed_over_with_its_value(earliest: dict[str, Any]) -> None:
+    earliest["evaluation"]["few_label"]["seed"] = 7
+    assert "evaluation.few_label.seed" not in dict(settings(plain(load_stored(earliest))))
+    del earliest["evaluation"]["few_label"]["seed"]
+    load_stored(earliest)
 
 
 def test_a_later_setting_that_is_there_stays(earliest: dict[str, Any]) -> None:
