@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from byol_cli.cli import train as train_command
+from byol_cli.cli import jobs as job_module
 from byol_cli.cli.command import DONE, Outcome
 from byol_cli.cli.job_folder import job_name
 from byol_cli.schema.command import TrainConfig
@@ -58,7 +58,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def job(config: TrainConfig, run_dir: Path, **_: Any) -> Outcome:
             return jobs[config.seed](run_dir)
 
-        monkeypatch.setattr(train_command, "fresh_job", job)
+        monkeypatch.setattr(job_module, "fresh_job", job)
 
     return arrange
 

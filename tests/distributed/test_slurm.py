@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,8 @@ def out_of_time_after(folder: Path, step: int, port: int) -> str:
         process.send_signal(signal.SIGUSR1)
         out, err = process.communicate(timeout=90)
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, err
     assert "interrupted and saved at step" in err
     return out

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,14 @@ def torchrun(tmp_path: Path) -> Iterator[Torchrun]:
 
     yield start
     for process in started:
-        process.kill()
-        process.communicate()
+        end_group(process)
+
+
+def end_group(process: "subprocess.Popen[str]") -> None:
+    """torchrun and whatever it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def step_of(folder: Path) -> int:
