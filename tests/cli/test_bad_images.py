@@ -84,6 +84,7 @@ def rows(given: dict[str, Any]) -> int:
     return int(given["train_images"] + given["measured_images"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_run_goes_on_without_them_and_lists_them(
     byol_train: Command, byol_eval: Command, photos: Path, measured: list[dict[str, Any]], num_workers: int

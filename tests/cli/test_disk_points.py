@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from byol_cli.cli import session
+from byol_cli.cli import run_files, session
 from byol_cli.training import checkpoint_writing as writing
 from byol_cli.training import pretrain, recorder
 from byol_cli.training.checkpoint_search import newest_good
@@ -150,7 +150,7 @@ def test_without_configuration_or_summary_a_run_ends_with_3_and_what_was_measure
         write(path, text)
 
     monkeypatch.setattr(recorder, "write_whole", full)
-    monkeypatch.setattr(session, "write_whole", full)
+    monkeypatch.setattr(run_files, "write_whole", full)
     ended = byol_train(*words, "evaluation=[knn]", "trainer.steps=2")
     assert (ended.code, "cannot be written: No space left on device" in ended.err) == (3, True), ended.err
     assert "Traceback" not in ended.err

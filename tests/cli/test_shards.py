@@ -88,6 +88,7 @@ def test_training_is_that_of_the_folder_and_resumes_exactly(
     assert same("cut", "whole")
 
 
+@pytest.mark.slow
 def test_training_from_a_server_that_fails_is_that_of_the_folder(
     byol_train: Command, shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def final_weights(run_dir: Path) -> list[torch.Tensor]:
     return list(checkpoint["online"].values())
 
 
+@pytest.mark.slow
 def test_waiting_for_images_is_logged_and_told_once_with_a_remedy(
     byol_train: Command, folder: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def process(script: str, *words: str, folder: Path, **named: Any) -> subprocess.
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, **named)
 
 
+@pytest.mark.slow
 def test_a_signal_while_torch_is_imported_leaves_nothing(tiny: list[str], tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
@@ -75,6 +76,7 @@ def test_torch_s_import_is_never_torn(
     assert [path.name for path in tmp_path.iterdir()] == ["begun"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [1, 2])
 def test_a_stream_may_be_closed_from_the_start(closed: int, tiny: list[str], tmp_path: Path) -> None:
     words = [*tiny, *SHORT, "trainer.steps=2", "hydra.run.dir=run"]
@@ -93,6 +95,7 @@ def test_a_stream_may_be_closed_from_the_start(closed: int, tiny: list[str], tmp
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_to_its_end_when_nobody_reads_what_it_prints(tiny: list[str], tmp_path: Path) -> None:
     words = [*tiny, *SHORT, "trainer.steps=20", "trainer.log_every_steps=1", "resume=auto"]
     reader, writer = os.pipe()

@@ -81,6 +81,7 @@ def test_folders_are_known_before_hydra_makes_them(
     assert len(made) == 4  # the seeds named last count, as for Hydra
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_was_interrupted(
     byol_train: Command, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_sweep_may_grow_and_one_table_tells_of_all(byol_train: Command, tiny: 
     assert "hydra.sweep.dir=run holds a run" in ended.err
 
 
+@pytest.mark.slow
 def test_a_hopeless_job_is_stopped_early_and_stays_so_while_the_rule_is_in_force(
     byol_train: Command, tiny: list[str], tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ def test_what_cannot_be_is_refused_in_one_line(words: str, complaint: str, capsy
     assert capsys.readouterr().err == f"torture.py: {complaint}\n"
 
 
+@pytest.mark.slow
 def test_three_kills_leave_no_trace(tmp_path: Path) -> None:
     tally = kill_again_and_again([*TINY, *QUICK], tmp_path, plan=THREE, launch=Forked)
     assert tally.passed, tally.table()

@@ -114,7 +114,7 @@ def hostile_values(content: dict[str, Any]) -> dict[str, tuple[Any, str]]:
             {**content, "online": {**online, "more": torch.zeros(1)}},
             r"more \(torch.float32 of shape \(1,\), by",
         ),
-        "fewer": ({**content, "target": {}}, "network.conv1.weight .none, by its config torch.float32 .* and 23 more"),
+        "fewer": ({**content, "target": {}}, "missing: backbone.network.conv1.weight, .* and 23 more"),
         "state": ({**content, "optimizer": {**optimizer, "state": {999: {}}}}, "optimizer.state is of"),
         "memory": (
             {**content, "optimizer": {**content["optimizer"], "state": {0: {"m": torch.zeros(9)}}}},
