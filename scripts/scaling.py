@@ -29,6 +29,9 @@ BATCH, STEPS = 64, 10
 # One direction, bytes a second for each GPU: NVLink 4 of an H100 (900 GB/s both ways) and InfiniBand NDR (400 Gb/s).
 INSIDE, BETWEEN = 450e9, 50e9
 GPUS_A_MACHINE = 8
+# Assumed for a small exchange among all, in seconds: synchronised BatchNorm waits for one in each layer and direction.
+LATENCY_INSIDE, LATENCY_BETWEEN = 20e-6, 40e-6
+EXCHANGES_A_LAYER = 6  # two views: forward in both networks, backward in one
 HIDDEN = 0.5  # share of a step, the later part of its backward pass, beside which gradients can be sent
 
 
@@ -45,6 +48,7 @@ def main(argv: list[str]) -> int:
     estimating.add_argument("--images", type=int, required=True, help="a GPU and step")
     estimating.add_argument("--gpus", default="8,64,512")
     estimating.add_argument("--gradient-mb", type=float, default=140.3, help="ResNet-50 with BYOL's heads: 140.3")
+    estimating.add_argument("--norms", type=int, default=55, help="BatchNorm layers; ResNet-50 with BYOL's heads: 55")
     estimating.add_argument("--compression", type=float, default=1.0, help="2 for gradient_compression=bf16")
     words = parser.parse_args(argv)
     if words.command == "estimate":
@@ -186,18 +190,24 @@ def print_estimate(words: argparse.Namespace) -> None:
     """A table in Markdown."""
     gradient = words.gradient_mb * 1e6 / words.compression
     print(f"{words.images} images a GPU in {words.step_seconds:g} s, {gradient / 1e6:,.1f} MB of gradients a step;")
-    print(f"{INSIDE / 1e9:g} GB/s between GPUs of a machine, {BETWEEN / 1e9:g} GB/s for each GPU between machines\n")
-    print("| GPUs | batch | sending | not hidden | images/s | efficiency | lr at base 0.2 | tau at 0.996 for 4096 |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(f"{INSIDE / 1e9:g} GB/s between GPUs of a machine, {BETWEEN / 1e9:g} GB/s for each GPU between machines;")
+    print(
+        f"an exchange of BatchNorm {1e6 * LATENCY_INSIDE:g} us, between machines {1e6 * LATENCY_BETWEEN:g} us (assumed)\n"
+    )
+    print(
+        "| GPUs | batch | gradients | not hidden | BatchNorm | images/s | efficiency | lr at base 0.2 | tau, 0.996 at 4096 |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for gpus in map(int, words.gpus.split(",")):
         sending = seconds_to_send(gradient, gpus)
         seen = max(0.0, sending - HIDDEN * words.step_seconds)
         batch = gpus * words.images
-        step = words.step_seconds + seen
+        norms = words.norms * EXCHANGES_A_LAYER * (LATENCY_BETWEEN if gpus > GPUS_A_MACHINE else LATENCY_INSIDE)
+        step = words.step_seconds + seen + norms
         rate = scaled_learning_rate(0.2, batch_size=batch, scale="linear")
         tau = scaled_tau(0.996, batch_size=batch, reference_batch_size=4096)
         print(
-            f"| {gpus} | {batch:,} | {1e3 * sending:.2f} ms | {1e3 * seen:.2f} ms | {batch / step:,.0f} | "
+            f"| {gpus} | {batch:,} | {1e3 * sending:.2f} ms | {1e3 * seen:.2f} ms | {1e3 * norms:.1f} ms | {batch / step:,.0f} | "
             f"{words.step_seconds / step:.0%} | {rate:.3g} | {tau:.6f} |"
         )
 
