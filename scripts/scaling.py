@@ -189,27 +189,34 @@ def work(rounds: int) -> None:
 def print_estimate(words: argparse.Namespace) -> None:
     """A table in Markdown."""
     gradient = words.gradient_mb * 1e6 / words.compression
+    inside, between = 1e6 * LATENCY_INSIDE, 1e6 * LATENCY_BETWEEN
     print(f"{words.images} images a GPU in {words.step_seconds:g} s, {gradient / 1e6:,.1f} MB of gradients a step;")
     print(f"{INSIDE / 1e9:g} GB/s between GPUs of a machine, {BETWEEN / 1e9:g} GB/s for each GPU between machines;")
-    print(
-        f"an exchange of BatchNorm {1e6 * LATENCY_INSIDE:g} us, between machines {1e6 * LATENCY_BETWEEN:g} us (assumed)\n"
-    )
-    print(
-        "| GPUs | batch | gradients | not hidden | BatchNorm | images/s | efficiency | lr at base 0.2 | tau, 0.996 at 4096 |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(f"an exchange of BatchNorm {inside:g} us, between machines {between:g} us (assumed)\n")
+    heads = ["GPUs", "batch", "gradients", "not hidden", "BatchNorm", "images/s", "efficiency"]
+    row([*heads, "lr at base 0.2", "tau, 0.996 at 4096"])
+    row(["---"] * (len(heads) + 2))
     for gpus in map(int, words.gpus.split(",")):
         sending = seconds_to_send(gradient, gpus)
         seen = max(0.0, sending - HIDDEN * words.step_seconds)
-        batch = gpus * words.images
         norms = words.norms * EXCHANGES_A_LAYER * (LATENCY_BETWEEN if gpus > GPUS_A_MACHINE else LATENCY_INSIDE)
-        step = words.step_seconds + seen + norms
-        rate = scaled_learning_rate(0.2, batch_size=batch, scale="linear")
-        tau = scaled_tau(0.996, batch_size=batch, reference_batch_size=4096)
-        print(
-            f"| {gpus} | {batch:,} | {1e3 * sending:.2f} ms | {1e3 * seen:.2f} ms | {1e3 * norms:.1f} ms | {batch / step:,.0f} | "
-            f"{words.step_seconds / step:.0%} | {rate:.3g} | {tau:.6f} |"
+        step, batch = words.step_seconds + seen + norms, gpus * words.images
+        row(
+            [
+                str(gpus),
+                f"{batch:,}",
+                *(f"{1e3 * seconds:.2f} ms" for seconds in (sending, seen, norms)),
+                f"{batch / step:,.0f}",
+                f"{words.step_seconds / step:.0%}",
+                f"{scaled_learning_rate(0.2, batch_size=batch, scale='linear'):.3g}",
+                f"{scaled_tau(0.996, batch_size=batch, reference_batch_size=4096):.6f}",
+            ]
         )
+
+
+def row(cells: Sequence[str]) -> None:
+    """Of a table in Markdown."""
+    print(f"| {' | '.join(cells)} |")
 
 
 def seconds_to_send(count: float, gpus: int) -> float:
