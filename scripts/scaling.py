@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from byol_cli.cli.command import DONE, guarded
 from byol_cli.optim.schedules import scaled_learning_rate, scaled_tau
