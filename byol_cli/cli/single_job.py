@@ -15,6 +15,7 @@ from byol_cli.cli.streams import unbreakable_streams
 from byol_cli.schema.command import TrainConfig
 from byol_cli.schema.errors import InputError
 from byol_cli.training.interrupt import Interrupted, StopRequest
+from byol_cli.training.ranks import world_size
 
 T = TypeVar("T")
 Job = Callable[[T, StopRequest], Outcome]
@@ -33,6 +34,8 @@ def _run(program: str, schema: type[T], job: Job[T], argv: list[str], stop: Stop
         line = CommandLine(argv, config_name=config_name)
         if line.wants_information:
             return line.print_information()
+        if world_size() > 1:
+            raise InputError(f"torchrun starts {world_size()} processes, and {program} works in one; start it without")
         refuse_several(program, line)
         refuse_settings_of_training(program, line, taken={field.name for field in fields(schema)})  # type: ignore[arg-type]
         refuse_folders(program, line)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from byol_cli.data.loader import training_batches
 from byol_cli.losses import symmetric_loss
 from byol_cli.training.distributed import data_parallel
 from byol_cli.training.memory import is_out_of_memory, remedy
-from byol_cli.training.ranks import rank, world_size
+from byol_cli.training.pretrain import batches_of
+from byol_cli.training.ranks import world_size
 from byol_cli.training.setup import Run
 
 TRIED_ON_CPU = 32  # images at most; what more of them take follows in proportion
@@ -91,24 +91,8 @@ def estimate(run: Run) -> Estimate:
 
 def seconds_for_images(run: Run, count: int) -> float:
     """What it takes to have views of `count` images, once the workers are at work."""
-    config = run.config
-    batches = training_batches(
-        run.splits.pretrain,
-        run.views,
-        seed=config.seed,
-        batch_size=count * world_size(),
-        accumulation_steps=1,
-        start_step=0,
-        total_steps=10**9,
-        num_workers=run.num_workers,
-        timeout_seconds=config.trainer.worker_timeout_seconds,
-        bad_images=run.bad_images,
-        device=run.runtime.device,
-        mean=run.mean,
-        std=run.std,
-        rank=rank(),
-        world_size=world_size(),
-    )
+    many = 10**9
+    batches = batches_of(run, batch_size=count * world_size(), accumulation_steps=1, start_step=0, total_steps=many)
     with closing(batches):
         return seconds(lambda: next(batches), run.runtime.device)
 

@@ -3,6 +3,7 @@
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,26 +105,25 @@ def begin_record(run: Run, run_dir: Path, outside: OutsideRecorders | None) -> R
         raise TrainingFault(f"{run_dir} cannot be written to: {error.strerror}") from None
 
 
-def batches_of(run: Run) -> TrainingBatches:
-    """Both views of each batch from the run's present step on."""
+def batches_of(run: Run, **others: Any) -> TrainingBatches:
+    """Both views of each batch from the run's present step on; `others` stand in place of what the run says."""
     trainer = run.config.trainer
-    return training_batches(
-        run.splits.pretrain,
-        run.views,
-        seed=run.config.seed,
-        batch_size=trainer.batch_size,
-        accumulation_steps=trainer.accumulation_steps,
-        start_step=run.state.step,
-        total_steps=run.plan.total_steps,
-        num_workers=run.num_workers,
-        timeout_seconds=trainer.worker_timeout_seconds,
-        bad_images=run.bad_images,
-        device=run.runtime.device,
-        mean=run.mean,
-        std=run.std,
-        rank=rank(),
-        world_size=world_size(),
-    )
+    settings: dict[str, Any] = {
+        "seed": run.config.seed,
+        "batch_size": trainer.batch_size,
+        "accumulation_steps": trainer.accumulation_steps,
+        "start_step": run.state.step,
+        "total_steps": run.plan.total_steps,
+        "num_workers": run.num_workers,
+        "timeout_seconds": trainer.worker_timeout_seconds,
+        "bad_images": run.bad_images,
+        "device": run.runtime.device,
+        "mean": run.mean,
+        "std": run.std,
+        "rank": rank(),
+        "world_size": world_size(),
+    }
+    return training_batches(run.splits.pretrain, run.views, **settings | others)
 
 
 def show_views(run: Run, run_dir: Path, recorder: Recorder | NoRecorder) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from byol_cli.training.ranks import STARTED_BY_TORCHRUN
+
 Command = Callable[..., Any]
 
 EVAL = {
@@ -63,3 +65,11 @@ def test_the_help_of_byol_eval_names_what_it_takes_and_nothing_else(byol_eval: C
         assert option in ended.out
     assert "optimizer" not in ended.out
     assert "imagenet_300" not in ended.out
+
+
+def test_several_processes_are_refused(byol_eval: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in STARTED_BY_TORCHRUN:
+        monkeypatch.setenv(name, "2" if "WORLD" in name else "0")
+    ended = byol_eval("checkpoint=run")
+    told = "byol-eval: torchrun starts 2 processes, and byol-eval works in one; start it without\n"
+    assert (ended.code, ended.err) == (2, told)
