@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -43,14 +44,15 @@ class StopRequest:
             when_left: what that is worth saying besides.
         """
         self.requested = False
+        self._named = {"program": program, "when_left": when_left}
         self._last_words = "; ".join(filter(None, [f"\n{program}: left at once", when_left])).encode() + b"\n"
         self._finishing = False
         self._then: Callable[[], None] | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
-    def __reduce__(self) -> tuple[type["StopRequest"], tuple[()]]:
+    def __reduce__(self) -> tuple[Callable[[], "StopRequest"], tuple[()]]:
         """In another process it takes that one's signals."""
-        return StopRequest, ()
+        return partial(StopRequest, **self._named), ()
 
     def check(self) -> None:
         """Raise Interrupted where a stop is requested."""

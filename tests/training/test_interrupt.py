@@ -1,6 +1,7 @@
 """The first signal asks, the second Ctrl-C insists; afterwards all is as before."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -141,3 +142,10 @@ def test_a_second_ctrl_c_leaves_at_once_without_clearing_up_and_takes_its_proces
     while is_alive(int(child)):  # the system takes a moment to end it
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_in_another_process_it_is_a_new_one_of_the_same_name() -> None:
+    with StopRequest(program="byol-train", when_left="resume goes on") as stop:
+        there = pickle.loads(pickle.dumps(stop))
+    assert not there.requested
+    assert there._last_words == stop._last_words == b"\nbyol-train: left at once; resume goes on\n"
