@@ -65,6 +65,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[int]]
     return arrange
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "parts"),
     [
